@@ -1,0 +1,1 @@
+"""Schema revisions, in order of their number. A released revision is never edited."""
