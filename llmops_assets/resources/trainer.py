@@ -1,0 +1,103 @@
+"""Runs the training, evaluation and sampling processes: a job file in, a result file out, nothing left behind."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from llmops_assets.errors import LlmopsError
+from llmops_assets.evaluation.job import EvaluationJob, SamplingJob
+from llmops_assets.evaluation.scores import AdapterScores
+from llmops_assets.resources.supervised_process import run_supervised
+from llmops_assets.training.specs import TrainingJob, TrainingResult
+
+OnLine = Callable[[str], None]
+
+
+class ResultMissing(LlmopsError):
+    """A worker process ended well, but did not write its result."""
+
+
+class Trainer(dg.ConfigurableResource):
+    """Starts workers as supervised processes of their own session.
+
+    Cancelling the caller stops the whole tree: SIGTERM, a checkpoint at the step boundary, a grace period, SIGKILL.
+    """
+
+    grace_seconds: float = Field(default=60, gt=0, description="Seconds between SIGTERM and SIGKILL.")
+
+    def train(self, job: TrainingJob, *, environment: dict[str, str], on_line: OnLine) -> TrainingResult:
+        """Run `job` under torchrun and return what rank 0 wrote.
+
+        Raises:
+            SupervisedProcessFailed: with the exit code and the last lines of the log.
+            ResultMissing: the process ended with code 0 without a result.
+        """
+        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes))
+        result_file = job.output_dir / "training_result.json"
+        self._run(
+            [sys.executable, *torchrun, "-m", "llmops_assets.training.worker"],
+            job=job,
+            folder=job.checkpoint_dir,
+            environment=environment | _offline_if_local(job.base_model.name),
+            on_line=on_line,
+        )
+        return TrainingResult.model_validate_json(_read(result_file))
+
+    def evaluate(self, job: EvaluationJob, *, on_line: OnLine) -> AdapterScores:
+        """Score one adapter and return its per-example scores. Raises as `train` does."""
+        self._run(
+            [sys.executable, "-m", "llmops_assets.evaluation.worker"],
+            job=job,
+            folder=job.output_file.parent,
+            environment=_offline_if_local(job.base_model.name),
+            on_line=on_line,
+        )
+        return AdapterScores.model_validate_json(_read(job.output_file))
+
+    def sample(self, job: SamplingJob, *, on_line: OnLine) -> list[dict]:
+        """Draw pairs of answers from one adapter; rows as in `SamplingJob.output_file`. Raises as `train` does."""
+        self._run(
+            [sys.executable, "-m", "llmops_assets.evaluation.sampling"],
+            job=job,
+            folder=job.output_file.parent,
+            environment=_offline_if_local(job.base_model.name),
+            on_line=on_line,
+        )
+        return [json.loads(line) for line in _read(job.output_file).splitlines()]
+
+    def _run(
+        self,
+        command: Sequence[str],
+        *,
+        job: BaseModel,
+        folder: Path,
+        environment: dict[str, str],
+        on_line: OnLine,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        job_file = folder / "job.json"
+        job_file.write_text(job.model_dump_json(indent=2))
+        run_supervised(
+            [*command, str(job_file)],
+            cwd=folder,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **environment},
+            log_path=folder / "worker.log",
+            grace_seconds=self.grace_seconds,
+            on_line=on_line,
+        )
+
+
+def _offline_if_local(base_model: str) -> dict[str, str]:
+    """A base that lies on this disk never needs the hub, so the worker is forbidden to ask it."""
+    return {"HF_HUB_OFFLINE": "1"} if Path(base_model).is_dir() else {}
+
+
+def _read(file: Path) -> str:
+    if not file.is_file():
+        raise ResultMissing(f"{file}: the worker ended without writing it; read worker.log beside it")
+    return file.read_text()
