@@ -1,0 +1,128 @@
+"""Takes conversations in for an SFT set: guards them, checks their length, drops duplicates, and keeps the counts."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.jsonl import excerpt
+from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
+from llmops_assets.data.qa_extraction import SourceText, extract
+from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.records import Conversation, Message, QuarantinedRecord, Reason, row_hash
+from llmops_assets.data.sources import license_of, read_sft_source
+from llmops_assets.data.specs import DataSetFiles, ExtractedSource, FilesSource, HubSource, SftSetSpec
+from llmops_assets.data.splits import Split
+from llmops_assets.data.tokens import TokenCounter
+
+
+class ConversationIntake:
+    """Conversations that passed the door (`kept`, with `tokens` by id), and the `quarantine` of those that did not."""
+
+    def __init__(self, spec: SftSetSpec, counter: TokenCounter) -> None:
+        self.kept: list[Conversation] = []
+        self.tokens: dict[str, int] = {}
+        self.quarantine = Quarantine()
+        self.neutralized = 0
+        self.documents_without_answer: Counter[str] = Counter()
+        self.licenses: dict[str, str] = {}
+        self._spec = spec
+        self._counter = counter
+        self._guard = SpecialTokenGuard(counter.special_tokens)
+        self._first: dict[str, str] = {}
+
+    def read(self, source: FilesSource | HubSource, base_dir: Path) -> None:
+        """Take in the conversations of files or of a hub data set; raises MissingSourceError."""
+        self.licenses[source.name] = license_of(source)
+        for record in read_sft_source(source, base_dir):
+            self.quarantine.read[source.name] += 1
+            if isinstance(record, QuarantinedRecord):
+                self.quarantine.add(record)
+            else:
+                self._take(record)
+
+    def extract(self, source: ExtractedSource, corpus_dir: Path | None) -> dict[str, Split]:
+        """Take in what the corpus gives; return the split of all its groups. Raises MissingSourceError."""
+        splits: dict[str, Split] = {}
+        licenses: set[str] = set()
+        for row in corpus_documents(source, corpus_dir):
+            document = SourceText.from_row(row)
+            splits[document.group] = document.split
+            licenses.add(row["license"])
+            found = extract(document, self._counter.count, self._spec.seed)
+            self.documents_without_answer[source.name] += not found
+            for conversation in found:
+                self.quarantine.read[source.name] += 1
+                self._take(replace(conversation, source=source.name))
+        self.licenses[source.name] = " AND ".join(sorted(licenses))
+        return splits
+
+    def _take(self, conversation: Conversation) -> None:
+        conversation = self._with_system_prompt(self._guarded(conversation))
+        digest = row_hash([message.to_row() for message in conversation.messages])
+        tokens = self._counter.count_conversation(conversation.messages)
+        if digest in self._first:
+            detail = f"the same conversation is {self._first[digest]}"
+            self.quarantine.add(rejected(conversation, Reason.EXACT_DUPLICATE, detail))
+        elif conversation.id in self.tokens:
+            detail = f"the id {conversation.id!r} is taken by another record"
+            self.quarantine.add(rejected(conversation, Reason.DUPLICATE_ID, detail))
+        elif tokens > self._spec.max_tokens:
+            detail = f"{tokens} tokens, more than max_tokens = {self._spec.max_tokens}"
+            self.quarantine.add(rejected(conversation, Reason.TOO_LONG, detail))
+        else:
+            self._first[digest] = conversation.id
+            self.tokens[conversation.id] = tokens
+            self.kept.append(conversation)
+
+    def _guarded(self, conversation: Conversation) -> Conversation:
+        messages: list[Message] = []
+        for message in conversation.messages:
+            content, count = self._guard.neutralize(message.content)
+            self.neutralized += count
+            messages.append(Message(message.role, content))
+        return replace(conversation, messages=tuple(messages))
+
+    def _with_system_prompt(self, conversation: Conversation) -> Conversation:
+        if self._spec.system_prompt is None or conversation.messages[0].role == "system":
+            return conversation
+        system = Message("system", self._spec.system_prompt)
+        return replace(conversation, messages=(system, *conversation.messages))
+
+
+def corpus_documents(source: ExtractedSource, corpus_dir: Path | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the corpus' documents.jsonl.
+
+    Raises MissingSourceError if the lane has no corpus or it is not built.
+    """
+    if corpus_dir is None:
+        raise MissingSourceError(
+            f"source '{source.name}' is extracted from the lane's corpus, and this recipe has none; "
+            "add a `corpus` section"
+        )
+    path = DataSetFiles(folder=corpus_dir).documents
+    if not path.is_file():
+        raise MissingSourceError(f"source '{source.name}': {path} does not exist; materialize the corpus first")
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def question_key(conversation: Conversation) -> str:
+    """Return the first question in the form in which two questions are the same."""
+    return comparison_key(next(message.content for message in conversation.messages if message.role == "user"))
+
+
+def answer_keys(conversation: Conversation) -> list[str]:
+    """Return the answers in the form in which two answers are the same; the last one is what an evaluation scores."""
+    return [comparison_key(message.content) for message in conversation.messages if message.role == "assistant"]
+
+
+def rejected(conversation: Conversation, reason: Reason, detail: str) -> QuarantinedRecord:
+    """Return the quarantine entry of a well-formed conversation that is not wanted."""
+    file, _, line = conversation.origin.rpartition(":")
+    name, number = (file, int(line)) if line.isdigit() else (conversation.origin, 0)
+    return QuarantinedRecord(conversation.source, name, number, reason, detail, excerpt(question_key(conversation)))

@@ -1,0 +1,130 @@
+"""What the data stages can be told: the recipe's `corpus` and `sft_set` sections."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SourceSpec(BaseModel):
+    """Base of all sources. `name` is what quarantine files and mix reports call it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+
+class PythonTopicsSource(SourceSpec):
+    """The language reference topics that ship with the running Python (`pydoc_data.topics`)."""
+
+    kind: Literal["python_topics"] = "python_topics"
+
+
+class PythonStdlibSource(SourceSpec):
+    """Docstrings of the running Python's standard library."""
+
+    kind: Literal["python_stdlib"] = "python_stdlib"
+
+
+class FilesSource(SourceSpec):
+    """Local files: `.txt` and `.md` are one document each, `.jsonl` one record a line."""
+
+    kind: Literal["files"] = "files"
+    pattern: str = Field(description="Glob relative to the recipe's folder, or absolute.")
+    license: str = Field(default="unknown", description="SPDX expression of the source.")
+
+
+class HubSource(SourceSpec):
+    """A data set of the Hugging Face hub, read through `datasets.load_dataset` at a pinned revision."""
+
+    kind: Literal["hub"] = "hub"
+    dataset: str = Field(description="Hub id, or a local folder that load_dataset understands.")
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = Field(default=None, description="Commit; a moving branch cannot be reproduced.")
+    column: str = Field(default="text", description="Column with the text, or with the messages for an SFT set.")
+    max_records: int | None = Field(default=None, gt=0, description="Keep this many records, chosen by hash.")
+    license: str = Field(default="unknown", description="SPDX expression of the source.")
+
+
+class ExtractedSource(SourceSpec):
+    """Question-answer pairs extracted from the lane's own corpus: verbatim spans, labelled `extractive`."""
+
+    kind: Literal["extracted"] = "extracted"
+
+
+CorpusSource = Annotated[PythonTopicsSource | PythonStdlibSource | FilesSource | HubSource, Field(discriminator="kind")]
+SftSource = Annotated[ExtractedSource | FilesSource | HubSource, Field(discriminator="kind")]
+
+
+class CorpusSpec(BaseModel):
+    """How documents become a CPT corpus: normalize, filter, deduplicate, split, chunk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_words: int = Field(default=50, ge=0, description="Documents with fewer words are quarantined.")
+    max_repetition: float = Field(
+        default=0.3, gt=0, le=1, description="Largest share of characters in repeated lines (Gopher, arXiv 2112.11446)."
+    )
+    near_duplicate_threshold: float = Field(
+        default=0.8, gt=0, le=1, description="Documents at or above this Jaccard similarity of 5-word shingles are one."
+    )
+    chunk_tokens: int = Field(default=512, ge=16, description="Longest chunk, in tokens of the base model.")
+    heldout_share: float = Field(default=0.05, gt=0, lt=0.5, description="Share of documents held out, by hash.")
+    max_quarantined_share: float = Field(
+        default=0.5, gt=0, le=1, description="The asset fails when more documents than this are malformed or empty."
+    )
+    seed: int = Field(default=7, ge=0, description="Salt of the hash that draws the held-out documents.")
+
+
+class SftSetSpec(BaseModel):
+    """How records become an SFT set of `messages` with a train and an eval split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    system_prompt: str | None = Field(default=None, description="Put before every conversation without a system turn.")
+    max_tokens: int = Field(default=512, ge=16, description="Longer conversations are quarantined, never cut.")
+    max_examples: int | None = Field(default=None, gt=0, description="Keep this many conversations, chosen by hash.")
+    eval_share: float = Field(default=0.1, gt=0, lt=0.5, description="Share of groups (APIs, documents) for eval.")
+    max_eval_examples: int = Field(default=200, gt=0, description="Eval is cut to this many, chosen by hash.")
+    max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
+    seed: int = Field(default=7, ge=0, description="Salt of every hash that draws examples.")
+
+
+class DataSetSummary(BaseModel):
+    """Counts and token figures of one built data set; what the asset page shows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    counts: dict[str, int] = Field(description="Records by outcome: kept, train, heldout, ...")
+    quarantined: dict[str, int] = Field(description="Records by quarantine reason.")
+    sources: dict[str, dict[str, int]] = Field(description="Per source: read, kept, tokens, ...")
+    source_hashes: dict[str, str] = Field(description="Content hash of each source.")
+    licenses: dict[str, str] = Field(description="SPDX expression of each source.")
+    tokens: dict[str, int] = Field(description="Tokens by split.")
+    tokens_per_row: dict[str, int] = Field(description="Of the train rows: min, mean and max tokens.")
+    token_histogram: dict[str, int] = Field(description="Rows by token-count band, e.g. '65-128': 120.")
+
+
+class DataSetFiles(BaseModel):
+    """The files of one data set folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+
+    @property
+    def train(self) -> Path:
+        return self.folder / "train.jsonl"
+
+    @property
+    def heldout(self) -> Path:
+        return self.folder / "heldout.jsonl"
+
+    @property
+    def documents(self) -> Path:
+        return self.folder / "documents.jsonl"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.folder / "quarantine.jsonl"

@@ -1,0 +1,59 @@
+"""A small real tokenizer with ChatML markers, and a way to write source files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from llmops_assets.data.corpus import build_corpus
+from llmops_assets.data.specs import CorpusSpec, FilesSource, PythonTopicsSource
+from llmops_assets.data.tokens import TokenCounter
+
+MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=MARKERS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["Return the name of the file. Raise an error if it is not there."] * 3, trainer)
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    tokenizer.save(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def counter(tokenizer_file: Path) -> TokenCounter:
+    return TokenCounter(tokenizer_file)
+
+
+def build_reference_corpus(tokenizer_file: Path, folder: Path) -> Path:
+    """Builds the corpus of the language reference in `folder`: real text with sections that topics have in common."""
+    spec = CorpusSpec(min_words=8, heldout_share=0.2)
+    build_corpus([PythonTopicsSource(name="topics")], spec, tokenizer_file, folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Path:
+    return build_reference_corpus(tokenizer_file, tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def files_source(tmp_path: Path) -> Callable[..., FilesSource]:
+    """Writes lines to a file in `tmp_path` and returns a source that reads it."""
+
+    def write(name: str, *lines: str | bytes) -> FilesSource:
+        raw = [line if isinstance(line, bytes) else line.encode("utf-8") for line in lines]
+        (tmp_path / name).write_bytes(b"".join(line + b"\n" for line in raw))
+        return FilesSource(name=Path(name).stem, pattern=name, license="CC0-1.0")
+
+    return write
