@@ -1,6 +1,5 @@
 """The content-addressed artifact store: assets keep pointers, bytes live here under an fsspec URL."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.resources.manifest import FileEntry, Manifest, data_version_of
+from llmops_assets.training.digests import file_sha256
 
 MANIFEST = "manifest.json"
 VOLATILE_FILES = frozenset({"metrics.jsonl", "training_result.json", "loss_curve.png", "job.json"})
@@ -77,7 +77,7 @@ class ArtifactStore(dg.ConfigurableResource):
             file = folder / name
             if not file.is_file():
                 raise CorruptArtifact(_corrupt(uri, name, "is missing"))
-            if sha256_of(file) != entry.sha256:
+            if file_sha256(file) != entry.sha256:
                 raise CorruptArtifact(_corrupt(uri, name, "differs from the manifest's sha256"))
         return Artifact(manifest, folder, uri)
 
@@ -130,7 +130,7 @@ class ArtifactStore(dg.ConfigurableResource):
         for file in sorted(p for p in slot.output.rglob("*") if p.is_file()):
             _fsync(file)
             name = file.relative_to(slot.output).as_posix()
-            files[name] = FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size)
+            files[name] = FileEntry(sha256=file_sha256(file), bytes=file.stat().st_size)
         manifest = Manifest(
             recipe=recipe,
             asset=asset,
@@ -164,19 +164,13 @@ class ArtifactStore(dg.ConfigurableResource):
         folder = Path(self.staging) / "cache" / recipe / asset / manifest.fingerprint[:32]
         for name, entry in manifest.files.items():
             target = folder / name
-            if target.is_file() and sha256_of(target) == entry.sha256:
+            if target.is_file() and file_sha256(target) == entry.sha256:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(target.name + ".partial")
             fs.get_file(f"{path}/{name}", str(partial))
             partial.replace(target)
         return folder
-
-
-def sha256_of(file: Path) -> str:
-    """Return the sha256 (hex) of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_local(fs: Any) -> bool:

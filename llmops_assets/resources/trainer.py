@@ -12,10 +12,14 @@ from pydantic import BaseModel, Field
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.job import EvaluationJob, SamplingJob
 from llmops_assets.evaluation.scores import AdapterScores
-from llmops_assets.resources.supervised_process import run_supervised
+from llmops_assets.resources.supervised_process import SupervisedProcessFailed, run_supervised
 from llmops_assets.training.specs import TrainingJob, TrainingResult
 
 OnLine = Callable[[str], None]
+
+
+class WorkerFailed(LlmopsError):
+    """A training worker gave up with a sentence of its own; the launcher's noise around it is left in the log."""
 
 
 class ResultMissing(LlmopsError):
@@ -33,19 +37,31 @@ class Trainer(dg.ConfigurableResource):
     def train(self, job: TrainingJob, *, environment: dict[str, str], on_line: OnLine) -> TrainingResult:
         """Run `job` under torchrun and return what rank 0 wrote.
 
+        A result that is there counts, whatever the exit code: it is written last, and a rank may still fail while it
+        tears down its process group.
+
         Raises:
-            SupervisedProcessFailed: with the exit code and the last lines of the log.
+            WorkerFailed: the worker says what is wrong.
+            SupervisedProcessFailed: it could not say; with the exit code and the last lines of the log.
             ResultMissing: the process ended with code 0 without a result.
         """
         torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes))
         result_file = job.output_dir / "training_result.json"
-        self._run(
-            [sys.executable, *torchrun, "-m", "llmops_assets.training.worker"],
-            job=job,
-            folder=job.checkpoint_dir,
-            environment=environment | _offline_if_local(job.base_model.name),
-            on_line=on_line,
-        )
+        try:
+            self._run(
+                [sys.executable, *torchrun, "-m", "llmops_assets.training.worker"],
+                job=job,
+                folder=job.checkpoint_dir,
+                environment=environment | _offline_if_local(job.base_model.name),
+                on_line=on_line,
+            )
+        except SupervisedProcessFailed as error:
+            complaint = job.output_dir / "training_error.json"
+            if complaint.is_file():
+                message = json.loads(complaint.read_text())["message"]
+                raise WorkerFailed(f"{message} (log: {error.log_path})") from error
+            if not result_file.is_file():
+                raise
         return TrainingResult.model_validate_json(_read(result_file))
 
     def evaluate(self, job: EvaluationJob, *, on_line: OnLine) -> AdapterScores:

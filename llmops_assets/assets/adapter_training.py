@@ -1,0 +1,206 @@
+"""What all adapter assets do: find or train the adapter of a request, track it, name it, describe it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.lineage import materialized
+from llmops_assets.assets.progress import ProgressReporter, metrics_rows
+from llmops_assets.recipe import Recipe
+from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
+from llmops_assets.resources.feedback import FeedbackResource
+from llmops_assets.resources.tracking import Tracking
+from llmops_assets.resources.trainer import Trainer
+from llmops_assets.settings import configs_dir
+from llmops_assets.training.loss_curve import loss_curve_png
+from llmops_assets.training.specs import AdapterRef, AnyStageSpec, BaseModelRef, TrainingJob
+
+# Settings that decide how a training is watched, not what comes out of it.
+RUNTIME_ONLY = frozenset({"logging_steps", "checkpoint_every", "keep_checkpoints"})
+
+
+@dataclass(frozen=True)
+class AdapterRequest:
+    """Everything that determines an adapter."""
+
+    recipe: Recipe
+    asset: str
+    spec: AnyStageSpec
+    train_set: Artifact
+    parent: Artifact | None
+    code_version: str
+
+
+def adapter_ref(artifact: Artifact) -> AdapterRef:
+    """Return how workers address the adapter of `artifact`."""
+    manifest = artifact.manifest
+    return AdapterRef(
+        path=artifact.folder,
+        sha256=manifest.files["adapter_model.safetensors"].sha256,
+        base_digest=manifest.inputs["base_model"],
+    )
+
+
+def train_adapter(
+    context: dg.AssetExecutionContext,
+    request: AdapterRequest,
+    *,
+    artifacts: ArtifactStore,
+    trainer: Trainer,
+    tracking: Tracking,
+    feedback: FeedbackResource | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> dg.MaterializeResult:
+    """Return the materialization of the requested adapter, trained now unless the store already has it.
+
+    With `feedback`, the adapter gets (or keeps) its version label there, so that votes can name it.
+
+    Raises:
+        SupervisedProcessFailed: training failed; checkpoints stay, and the next attempt resumes from the last one.
+        ArtifactMissing, CorruptArtifact: an input cannot be used.
+    """
+    base = request.recipe.base_model.resolve()
+    train_set = request.train_set.manifest
+    inputs = {"base_model": base.digest, train_set.asset: train_set.data_version}
+    if request.spec.stage != "cpt":
+        inputs["chat_template"] = request.recipe.base_model.template_digest()
+    if request.parent is not None:
+        inputs["parent_adapter"] = adapter_ref(request.parent).sha256
+    build_request = BuildRequest(
+        recipe=request.recipe.name,
+        asset=request.asset,
+        spec=request.spec,
+        inputs=inputs,
+        code_version=request.code_version,
+        runtime_only=RUNTIME_ONLY,
+    )
+
+    def build(slot: BuildSlot) -> Built:
+        return _train(context, request, base, build_request, slot, trainer, tracking)
+
+    artifact, reused = build_once(artifacts, build_request, build)
+    label = _register(context, request, artifact, base, feedback) if feedback is not None else None
+    return materialized(
+        artifact, reused=reused, metadata=_adapter_metadata(artifact, label, tracking) | dict(metadata or {})
+    )
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    request: AdapterRequest,
+    base: BaseModelRef,
+    build_request: BuildRequest,
+    slot: BuildSlot,
+    trainer: Trainer,
+    tracking: Tracking,
+) -> Built:
+    job = TrainingJob(
+        recipe=request.recipe.name,
+        asset=request.asset,
+        fingerprint=build_request.fingerprint,
+        spec=request.spec,
+        base_model=base,
+        parent=adapter_ref(request.parent) if request.parent is not None else None,
+        train_file=request.train_set.folder / "train.jsonl",
+        inputs=build_request.inputs,
+        deepspeed_config=_deepspeed_config(request.spec.backend),
+        output_dir=slot.output,
+        checkpoint_dir=slot.scratch,
+    )
+    asset_name = f"{request.recipe.name}/{request.asset}"
+    metrics_file = slot.output / "metrics.jsonl"
+    reporter = ProgressReporter(context, metrics_file, total_steps=request.spec.max_steps)
+    with tracking.training_run(
+        experiment=request.recipe.name,
+        name=asset_name,
+        dagster_run_id=context.run_id,
+        tags={"dagster/asset_key": asset_name, "artifact/fingerprint": build_request.fingerprint},
+        params=request.spec.model_dump(mode="json") | {f"input/{k}": v for k, v in build_request.inputs.items()},
+    ) as tracked:
+        result = trainer.train(job, environment=tracked.environment, on_line=reporter.on_line)
+        curve = slot.output / "loss_curve.png"
+        curve.write_bytes(loss_curve_png(metrics_rows(metrics_file), asset_name))
+        figures = {**result.metrics, "tokens_seen": result.tokens_seen, "train_seconds": result.train_seconds}
+        run_card = {
+            **result.model_dump(mode="json"),
+            "base_model": base.model_dump(mode="json"),
+            "parent": _parent_card(request.parent),
+            "mode": "continue" if request.parent is not None else "new",
+            "data": {name: entry.sha256 for name, entry in request.train_set.manifest.files.items()},
+            "train_set_summary": request.train_set.manifest.summary,
+            "dagster_run_id": context.run_id,
+            "mlflow_run_id": tracked.run_id,
+            "mlflow_run_url": tracked.url,
+        }
+        card = slot.scratch / "run_card.json"
+        card.write_text(json.dumps(run_card, indent=2))
+        tracking.log_outcome(tracked.run_id, figures, [curve, card])
+    return Built(summary=figures, run_card=run_card)
+
+
+def _deepspeed_config(backend: str) -> dict[str, Any] | None:
+    """Return configs/deepspeed/<backend>.json, or None for the backends that run without DeepSpeed."""
+    if not backend.startswith("zero"):
+        return None
+    return json.loads((configs_dir() / "deepspeed" / f"{backend}.json").read_text())
+
+
+def _parent_card(parent: Artifact | None) -> dict[str, str] | None:
+    if parent is None:
+        return None
+    return {
+        "asset": parent.manifest.asset,
+        "fingerprint": parent.manifest.fingerprint,
+        "sha256": adapter_ref(parent).sha256,
+    }
+
+
+def _register(
+    context: dg.AssetExecutionContext,
+    request: AdapterRequest,
+    artifact: Artifact,
+    base: BaseModelRef,
+    feedback: FeedbackResource,
+) -> str:
+    card = artifact.manifest.run_card or {}
+    parent = card.get("parent")
+    with feedback.open() as store:
+        return store.register_version(
+            adapter_sha256=adapter_ref(artifact).sha256,
+            deployment=request.recipe.name,
+            stage=request.spec.stage,
+            parent_sha256=parent["sha256"] if parent else None,
+            base_model=base.name,
+            asset_key=f"{request.recipe.name}/{request.asset}",
+            materialization_run=context.run_id,
+            mlflow_run=card.get("mlflow_run_id"),
+        )
+
+
+def _adapter_metadata(artifact: Artifact, label: str | None, tracking: Tracking) -> dict[str, Any]:
+    manifest = artifact.manifest
+    card = manifest.run_card or {}
+    shown: dict[str, Any] = {f"training/{key}": value for key, value in manifest.summary.items()}
+    shown |= {
+        "adapter_sha256": adapter_ref(artifact).sha256,
+        "engine": card.get("engine", ""),
+        "run_card": dg.MetadataValue.json(card),
+        "manifest": dg.MetadataValue.path(str(artifact.folder / "manifest.json")),
+        "loss_curve": _inline_png(artifact.folder / "loss_curve.png"),
+        "mlflow_run": dg.MetadataValue.url(str(card.get("mlflow_run_url", tracking.ui_url))),
+    }
+    if label is not None:
+        shown["version"] = label
+    return shown
+
+
+def _inline_png(file: Path) -> dg.MarkdownMetadataValue:
+    import base64
+
+    data = base64.b64encode(file.read_bytes()).decode()
+    return dg.MetadataValue.md(f"![loss curve](data:image/png;base64,{data})")

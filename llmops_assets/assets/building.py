@@ -1,0 +1,70 @@
+"""Build an artifact once: the same spec, inputs and code version return the artifact that is already there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
+from llmops_assets.resources.manifest import fingerprint_of
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build function has to say about the files that it wrote into `slot.output`."""
+
+    summary: dict[str, Any]
+    run_card: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What makes an artifact what it is. Two equal requests are one artifact.
+
+    `runtime_only` names keys of `spec` that cannot change the result (log cadence, say): they are recorded in the
+    manifest, but changing them rebuilds nothing.
+    """
+
+    recipe: str
+    asset: str
+    spec: BaseModel
+    inputs: dict[str, str]
+    code_version: str
+    runtime_only: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def fingerprint(self) -> str:
+        spec = {key: value for key, value in self.spec.model_dump(mode="json").items() if key not in self.runtime_only}
+        return fingerprint_of(asset=self.asset, spec=spec, inputs=self.inputs, code_version=self.code_version)
+
+
+def build_once(
+    store: ArtifactStore, request: BuildRequest, build: Callable[[BuildSlot], Built]
+) -> tuple[Artifact, bool]:
+    """Return `(artifact, reused)`: the stored artifact of `request`, or the one that `build` makes now.
+
+    `build` runs under the fingerprint's lock, so two runs that start together build once. If it raises, nothing is
+    published and its scratch folder stays for the next attempt.
+    """
+    fingerprint = request.fingerprint
+    ready = store.find(request.recipe, request.asset, fingerprint)
+    if ready is not None:
+        return ready, True
+    with store.building(request.recipe, request.asset, fingerprint) as slot:
+        ready = store.find(request.recipe, request.asset, fingerprint)
+        if ready is not None:
+            return ready, True
+        built = build(slot)
+        artifact = store.publish(
+            slot,
+            recipe=request.recipe,
+            asset=request.asset,
+            fingerprint=fingerprint,
+            code_version=request.code_version,
+            spec=request.spec.model_dump(mode="json"),
+            inputs=request.inputs,
+            summary=built.summary,
+            run_card=built.run_card,
+        )
+    return artifact, False

@@ -1,0 +1,79 @@
+"""The SFT set asset: conversations with a train and an eval split that share no API and no document."""
+
+import dagster as dg
+
+from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.corpora import data_set_metadata
+from llmops_assets.assets.launchpad import launchpad_config, resolved
+from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
+from llmops_assets.assets.previews import example_rows
+from llmops_assets.data.sft_set import build_sft_set
+from llmops_assets.data.sources import source_hash
+from llmops_assets.data.specs import ExtractedSource, SftSetSpec
+from llmops_assets.recipe import Recipe, SftSection
+from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
+from llmops_assets.settings import configs_dir
+from llmops_assets.training.digests import file_sha256
+
+CODE_VERSION = "1"
+
+
+def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
+    """Return the `<recipe>/sft_set` asset; it depends on the corpus when pairs are extracted from it."""
+    extracts = any(isinstance(source, ExtractedSource) for source in section.sources)
+    config_class = launchpad_config(section, leave_out=frozenset({"sources"}))
+
+    @dg.asset(
+        key=asset_key(recipe.name, "sft_set"),
+        deps=[asset_key(recipe.name, "corpus")] if extracts else [],
+        group_name=recipe.name,
+        kinds={"python", "json"},
+        owners=recipe.owners,
+        code_version=CODE_VERSION,
+    )
+    def sft_set(
+        context: dg.AssetExecutionContext,
+        config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's section
+        artifacts: ArtifactStore,
+    ) -> dg.MaterializeResult:
+        """Conversations for supervised fine-tuning, as `messages`. Extracted answers are verbatim spans of the
+        corpus and are labelled `extractive`; eval asks only about APIs that neither CPT nor SFT has seen."""
+        with readable_errors():
+            spec = resolved(section, config)
+            base_dir = configs_dir() / "recipes"
+            tokenizer_file = recipe.base_model.tokenizer_file()
+            corpus = latest_artifact(context.instance, artifacts, recipe.name, "corpus") if extracts else None
+            inputs = {s.name: source_hash(s, base_dir) for s in spec.sources if not isinstance(s, ExtractedSource)}
+            if corpus is not None:
+                inputs["corpus"] = corpus.manifest.data_version
+            request = BuildRequest(
+                recipe=recipe.name,
+                asset="sft_set",
+                spec=spec,
+                inputs={
+                    **inputs,
+                    "tokenizer": file_sha256(tokenizer_file),
+                    "chat_template": recipe.base_model.template_digest(),
+                },
+                code_version=CODE_VERSION,
+            )
+
+            def build(slot: BuildSlot) -> Built:
+                settings = SftSetSpec.model_validate(spec.model_dump(exclude={"sources"}))
+                summary = build_sft_set(
+                    spec.sources, settings, corpus.folder if corpus else None, tokenizer_file, slot.output, base_dir
+                )
+                return Built(summary=summary.model_dump(mode="json"))
+
+            artifact, reused = build_once(artifacts, request, build)
+            from llmops_assets.training.chat_template import mask_preview
+            from llmops_assets.training.model import load_tokenizer
+
+            tokenizer = load_tokenizer(recipe.base_model.resolve())
+            examples = example_rows(
+                artifact.folder / "train.jsonl", lambda row: mask_preview(tokenizer, row["messages"])
+            )
+        metadata = data_set_metadata(artifact.manifest.summary) | {"examples_with_loss_mask": examples}
+        return materialized(artifact, reused=reused, metadata=metadata)
+
+    return sft_set

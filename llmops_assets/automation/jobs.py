@@ -1,0 +1,41 @@
+"""The jobs of a lane: what a person or the automation launches as one run."""
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
+
+from llmops_assets.assets.lineage import asset_key
+from llmops_assets.recipe import Recipe
+
+JOB_TAG = "llmops/job"
+
+
+def build_job(recipe: Recipe) -> AssetJob:
+    """Return `<recipe>_build`: everything from the sources to v1.0, its reports and the champion."""
+    stages = {
+        "corpus": recipe.corpus,
+        "sft_set": recipe.sft_set,
+        "cpt_adapter": recipe.cpt,
+        "cpt_report": recipe.cpt,
+        "sft_adapter": recipe.sft,
+        "sft_report": recipe.sft,
+        "champion": recipe.sft,
+    }
+    return _job(recipe, "build", [name for name, section in stages.items() if section is not None])
+
+
+def dpo_job(recipe: Recipe) -> AssetJob:
+    """Return `<recipe>_dpo`: votes to preference set, adapter, report and champion."""
+    return _job(recipe, "dpo", ["preference_set", "dpo_adapter", "dpo_report", "champion"])
+
+
+def dpo_job_name(recipe: Recipe) -> str:
+    """Name of the job that sensor and schedule start."""
+    return f"{recipe.name}_dpo"
+
+
+def _job(recipe: Recipe, suffix: str, assets: list[str]) -> AssetJob:
+    name = f"{recipe.name}_{suffix}"
+    selection = dg.AssetSelection.assets(*(asset_key(recipe.name, asset) for asset in assets))
+    return dg.define_asset_job(
+        name, selection=selection, description=f"{recipe.description} ({suffix})", tags={JOB_TAG: name}
+    )

@@ -1,0 +1,171 @@
+"""`llmops`: what the Dagster command line does not do: the demo, votes, recipes and the embedded base model."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llmops_assets.errors import LlmopsError
+from llmops_assets.settings import configs_dir, state_dir
+
+
+def main() -> None:
+    """Entry point: point Dagster at this project unless the caller already points it somewhere, then dispatch."""
+    os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).resolve().parent.parent))
+    os.environ.setdefault("LLMOPS_STATE_DIR", str(state_dir()))
+    cli()
+
+
+def _readable(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print the project's own errors as one message with exit code 1; anything else is a defect and keeps its trace."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except LlmopsError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+@click.group()
+def cli() -> None:
+    """LLM post-training as a Dagster asset graph."""
+
+
+@cli.command()
+@click.argument("recipe", default="python_docs")
+@_readable
+def demo(recipe: str) -> None:
+    """Run a lane end to end: build v1.0, simulate votes, let the sensor start DPO, print the table."""
+    from llmops_assets.demo import run_demo
+
+    sys.exit(run_demo(_recipe(recipe)))
+
+
+@cli.command()
+@click.option("--dagster-port", default=3000, show_default=True)
+@click.option("--mlflow-port", default=5000, show_default=True)
+@_readable
+def dev(dagster_port: int, mlflow_port: int) -> None:
+    """Serve the Dagster UI (with its daemon) and the MLflow UI until Ctrl-C."""
+    from llmops_assets.dev_servers import run_dev_servers
+
+    run_dev_servers(dagster_port, mlflow_port)
+
+
+@cli.command()
+@click.argument("recipe", default="python_docs")
+@_readable
+def report(recipe: str) -> None:
+    """Print the table base -> CPT -> SFT -> DPO of a lane, from its newest reports."""
+    import dagster as dg
+
+    from llmops_assets.assets.chain_report import lane_table
+    from llmops_assets.resources.defaults import artifact_store
+
+    with dg.DagsterInstance.get() as instance:
+        click.echo(lane_table(instance, artifact_store(), _recipe(recipe)))
+
+
+@cli.command("check-recipe")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_readable
+def check_recipe(files: tuple[Path, ...]) -> None:
+    """Validate recipe files; every problem is named with file, line and key."""
+    from llmops_assets.recipe import load_recipe
+
+    for file in files:
+        click.echo(f"{file}: recipe {load_recipe(file).name} is valid")
+
+
+@cli.group()
+def votes() -> None:
+    """Import, export, count and (in the demo lane) simulate votes."""
+
+
+@votes.command("import")
+@click.argument("recipe")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_readable
+def import_votes(recipe: str, file: Path) -> None:
+    """Import votes of a lane from JSONL; lines that cannot be used go to a quarantine file with their reason."""
+    from llmops_assets.resources.defaults import feedback_resource
+
+    with feedback_resource().open() as store:
+        result = store.import_votes(file, _recipe(recipe).name)
+    click.echo(f"{result.accepted} votes imported, {result.duplicates} known already, {len(result.rejected)} refused")
+    for line, reason in result.rejected:
+        click.echo(f"{file}:{line}: {reason}", err=True)
+    if result.rejected:
+        raise click.ClickException(f"the refused lines are kept in {result.quarantine_path}; mend and import them")
+
+
+@votes.command("export")
+@click.argument("recipe")
+@click.argument("file", type=click.Path(path_type=Path))
+@_readable
+def export_votes(recipe: str, file: Path) -> None:
+    """Write all votes of a lane, with their battles, as JSONL that `import` takes back."""
+    from llmops_assets.resources.defaults import feedback_resource
+
+    partial = file.with_name(file.name + ".partial")
+    with feedback_resource().open() as store, partial.open("w", encoding="utf-8") as stream:
+        count = 0
+        for row in store.export_votes(_recipe(recipe).name):
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    partial.replace(file)
+    click.echo(f"{count} votes written to {file}")
+
+
+@votes.command("stats")
+@click.argument("recipe")
+@_readable
+def vote_stats(recipe: str) -> None:
+    """Print counts by verdict, rater and version, agreement, position and length bias, as JSON."""
+    from llmops_assets.resources.defaults import feedback_resource
+
+    with feedback_resource().open() as store:
+        click.echo(store.stats(_recipe(recipe).name).model_dump_json(indent=2))
+
+
+@votes.command("simulate")
+@click.argument("recipe", default="python_docs")
+@click.option("--version", default=None, help="Label of the adapter to sample from; the SFT adapter by default.")
+@_readable
+def simulate(recipe: str, version: str | None) -> None:
+    """Let two samples of a version battle and record the verdicts of the rater labelled `simulated`."""
+    import dagster as dg
+
+    from llmops_assets.assets.simulated_votes import simulate_votes
+    from llmops_assets.resources.defaults import artifact_store, feedback_resource
+    from llmops_assets.resources.trainer import Trainer
+
+    with dg.DagsterInstance.get() as instance, feedback_resource().open() as store:
+        count = simulate_votes(
+            instance, _recipe(recipe), version=version, artifacts=artifact_store(), trainer=Trainer(), store=store
+        )
+    click.echo(f"{count} simulated votes are in the store")
+
+
+@cli.command("pretrain-base")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new base model.")
+@_readable
+def pretrain_base_model(out: Path) -> None:
+    """Make the embedded base model again, from the documentation of pinned packages (hours of CPU)."""
+    from llmops_assets.training.pretrain_base import pretrain_base
+
+    pretrain_base(out)
+
+
+def _recipe(name: str):
+    from llmops_assets.recipe import load_recipe
+
+    return load_recipe(configs_dir() / "recipes" / f"{name}.yaml")

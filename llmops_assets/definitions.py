@@ -1,0 +1,52 @@
+"""What Dagster loads: every recipe is one lane of assets, checks, jobs, a sensor and a schedule. Nothing is hidden."""
+
+import dagster as dg
+
+from llmops_assets.assets.adapters import cpt_adapter_asset, dpo_adapter_asset, sft_adapter_asset
+from llmops_assets.assets.checks import no_train_eval_overlap_check, votes_of_one_kind_check
+from llmops_assets.assets.corpora import corpus_asset
+from llmops_assets.assets.eval_reports import report_asset
+from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
+from llmops_assets.assets.release import champion_asset
+from llmops_assets.assets.sft_sets import sft_set_asset
+from llmops_assets.automation.jobs import build_job, dpo_job
+from llmops_assets.automation.schedules import weekly_dpo_schedule
+from llmops_assets.automation.sensors import enough_preferences_sensor
+from llmops_assets.recipe import Recipe, load_recipes
+from llmops_assets.resources.defaults import default_resources
+from llmops_assets.settings import configs_dir
+
+
+def lane(recipe: Recipe) -> dg.Definitions:
+    """Return the definitions of one recipe; a stage that the recipe leaves out has no asset."""
+    assets: list[dg.AssetsDefinition | dg.SourceAsset] = []
+    checks: list[dg.AssetChecksDefinition] = []
+    jobs = [build_job(recipe)]
+    sensors: list[dg.SensorDefinition] = []
+    schedules: list[dg.ScheduleDefinition] = []
+    if recipe.corpus is not None:
+        assets.append(corpus_asset(recipe, recipe.corpus))
+        checks.append(no_train_eval_overlap_check(recipe, "corpus"))
+    if recipe.sft_set is not None:
+        assets.append(sft_set_asset(recipe, recipe.sft_set))
+        checks.append(no_train_eval_overlap_check(recipe, "sft_set"))
+    if recipe.cpt is not None:
+        assets += [cpt_adapter_asset(recipe, recipe.cpt), report_asset(recipe, "cpt")]
+    if recipe.sft is not None:
+        assets += [sft_adapter_asset(recipe, recipe.sft), report_asset(recipe, "sft"), champion_asset(recipe)]
+    if recipe.dpo is not None and recipe.preferences is not None:
+        assets += [preference_votes_asset(recipe), preference_set_asset(recipe, recipe.preferences)]
+        assets += [dpo_adapter_asset(recipe, recipe.dpo), report_asset(recipe, "dpo")]
+        checks.append(votes_of_one_kind_check(recipe))
+        job = dpo_job(recipe)
+        jobs.append(job)
+        sensors.append(enough_preferences_sensor(recipe, recipe.preferences, job))
+        schedules.append(weekly_dpo_schedule(recipe, recipe.preferences, job))
+    return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, sensors=sensors, schedules=schedules)
+
+
+# One process per run: training is a process of its own anyway, and a step process each would cost seconds.
+defs = dg.Definitions.merge(
+    *(lane(recipe) for recipe in load_recipes(configs_dir() / "recipes")),
+    dg.Definitions(resources=default_resources(), executor=dg.in_process_executor),
+)

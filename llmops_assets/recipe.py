@@ -1,0 +1,183 @@
+"""A recipe: one YAML file that describes one lane of the asset graph."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from llmops_assets.base_model import embedded_base_model_path
+from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource
+from llmops_assets.data.tokens import find_tokenizer_file
+from llmops_assets.errors import LlmopsError
+from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
+from llmops_assets.feedback.specs import PreferenceSpec
+from llmops_assets.training.digests import file_sha256, weights_digest
+from llmops_assets.training.specs import BaseModelRef, CptSpec, DpoSpec, SftSpec
+
+EMBEDDED = "embedded"
+
+
+class RecipeError(LlmopsError):
+    """A recipe file that cannot be used; the message names file, line and key."""
+
+
+class BaseModelSpec(BaseModel):
+    """Which base model the lane's adapters are trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="`embedded`, a local folder, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.")
+    revision: str | None = Field(default=None, description="Commit of the hub repository; pin it.")
+
+    def resolve(self) -> BaseModelRef:
+        """Return the reference that workers load; for a folder the digest is that of its weights.
+
+        Raises:
+            NoWeights: the folder holds no safetensors file.
+        """
+        folder = self._folder()
+        if folder is None:
+            return BaseModelRef(name=self.name, revision=self.revision, digest=f"{self.name}@{self.revision}")
+        return BaseModelRef(name=str(folder), digest=weights_digest(folder))
+
+    def template_digest(self) -> str:
+        """Return the sha256 of the chat template; for a hub base it is fixed by the revision."""
+        folder = self._folder()
+        if folder is None:
+            return f"{self.name}@{self.revision}"
+        separate = folder / "chat_template.jinja"
+        return file_sha256(separate if separate.is_file() else folder / "tokenizer_config.json")
+
+    def tokenizer_file(self) -> Path:
+        """Return the path of the base's tokenizer.json, fetched from the hub when the base is not a folder.
+
+        Raises:
+            TokenizerNotFoundError: there is none, or the hub cannot be reached.
+        """
+        return find_tokenizer_file(str(self._folder() or self.name), self.revision)
+
+    def _folder(self) -> Path | None:
+        folder = embedded_base_model_path() if self.name == EMBEDDED else Path(self.name)
+        return folder if folder.is_dir() else None
+
+
+class CorpusSection(CorpusSpec):
+    """The lane's CPT corpus: where documents come from and how they are processed."""
+
+    sources: list[CorpusSource] = Field(min_length=1)
+
+
+class SftSection(SftSetSpec):
+    """The lane's SFT set: where conversations come from and how they are processed."""
+
+    sources: list[SftSource] = Field(min_length=1)
+
+
+class Recipe(BaseModel):
+    """One lane: base model, data, stages and gates. A section that is absent is a stage that does not exist."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="Prefix of the lane's asset keys.")
+    description: str = Field(min_length=1, description="Shown as the group's text in the Dagster UI.")
+    owners: list[str] = Field(default=["team:llmops"], description="E-mail addresses or `team:name`.")
+    base_model: BaseModelSpec
+    corpus: CorpusSection | None = None
+    sft_set: SftSection | None = None
+    cpt: CptSpec | None = None
+    sft: SftSpec | None = None
+    dpo: DpoSpec | None = None
+    preferences: PreferenceSpec | None = None
+    evaluation: EvaluationSpec = EvaluationSpec()
+    gate: GatePolicy = GatePolicy()
+
+    @model_validator(mode="after")
+    def _stages_have_their_inputs(self) -> "Recipe":
+        needs: Mapping[str, tuple[str, ...]] = {
+            "cpt": ("corpus",),
+            "sft": ("sft_set",),
+            "dpo": ("sft", "preferences"),
+        }
+        for stage, sections in needs.items():
+            missing = [s for s in sections if getattr(self, s) is None]
+            if getattr(self, stage) is not None and missing:
+                raise ValueError(f"stage {stage} needs the section {' and '.join(missing)}")
+        extracted = self.sft_set is not None and any(s.kind == "extracted" for s in self.sft_set.sources)
+        if extracted and self.corpus is None:
+            raise ValueError("sft_set has a source of kind extracted, which needs the section corpus")
+        return self
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate one recipe file.
+
+    Raises:
+        RecipeError: the file is missing, is no YAML, has an unknown key or a bad value; all problems at once,
+            each with its line and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = yaml.load(text, Loader=_StrictLoader)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); name an existing recipe file") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: is not valid YAML: {error}") from error
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_problem(path, root, dict(e)) for e in error.errors())) from error
+    if recipe.name != path.stem:
+        raise RecipeError(f"{path}:1: name: is {recipe.name!r}; it must equal the file's name, {path.stem!r}")
+    return recipe
+
+
+def load_recipes(folder: Path) -> list[Recipe]:
+    """Read every `*.yaml` under `folder`, in order of name; raise RecipeError naming the first file that is bad."""
+    return [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _problem(path: Path, root: yaml.Node | None, error: dict[str, Any]) -> str:
+    location = [part for part in error["loc"]]
+    key = ".".join(str(part) for part in location) or "(whole file)"
+    if error["type"] == "extra_forbidden":
+        advice = "unknown key; correct its spelling or remove it"
+    elif error["type"] == "missing":
+        advice = "is required; add it"
+    else:
+        advice = f"{error['msg']} (found {error['input']!r})" if not isinstance(error["input"], dict) else error["msg"]
+    return f"{path}:{_line_of(root, location)}: {key}: {advice}"
+
+
+def _line_of(node: yaml.Node | None, location: list[Any]) -> int:
+    """Line (from 1) of the deepest part of `location` that the file really has."""
+    line = 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((k, v) for k, v in node.value if k.value == part), None)
+            if match is None:
+                continue  # the tag of a discriminated union, or a missing key: stay at the parent
+            line, node = _line(match[0]), match[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            item: yaml.Node = node.value[part]
+            line, node = _line(item), item
+    return line
+
+
+def _line(node: yaml.Node) -> int:
+    assert node.start_mark is not None, "yaml.compose marks every node"
+    return node.start_mark.line + 1
