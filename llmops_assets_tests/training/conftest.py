@@ -1,0 +1,206 @@
+"""A tiny real Qwen2 model with its tokenizer, data for each stage, and a way to run the real worker process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from llmops_assets.training.digests import file_sha256, weights_digest
+from llmops_assets.training.specs import AdapterRef, BaseModelRef, TrainingJob, TrainingResult
+
+REPOSITORY = Path(__file__).parents[2]
+CHATML = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
+    "{%- else -%}{{ message['content'] + '<|im_end|>\\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+)
+WORDS = ["list", "file", "path", "copy", "read", "write", "open", "close", "sort", "text", "byte", "line", "queue"]
+
+
+def sentence(index: int) -> str:
+    """A deterministic sentence; neighbours differ in length and words."""
+    chosen = [WORDS[(index * 7 + step * (index % 5 + 1)) % len(WORDS)] for step in range(4 + index % 9)]
+    return f"Return the {' '.join(chosen)} of item {index}."
+
+
+def make_base(folder: Path, seed: int) -> BaseModelRef:
+    """Write a random two-layer Qwen2 with a byte-level tokenizer to `folder`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((sentence(index) for index in range(60)), trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
+    )
+    fast.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(fast),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=specials.index("<|endoftext|>"),
+        eos_token_id=specials.index("<|im_end|>"),
+        bos_token_id=None,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return BaseModelRef(name=str(folder), digest=weights_digest(folder))
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModelRef:
+    return make_base(tmp_path_factory.mktemp("base"), seed=1)
+
+
+@dataclass(frozen=True)
+class Files:
+    """One training file per stage."""
+
+    cpt: Path
+    sft: Path
+    dpo: Path
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("data")
+    documents = [{"text": " ".join(sentence(index * 3 + step) for step in range(1 + index % 7))} for index in range(40)]
+    chats = [
+        {
+            "messages": [
+                {"role": "user", "content": f"What does item {index} do?"},
+                {"role": "assistant", "content": sentence(index)},
+            ]
+        }
+        for index in range(48)
+    ]
+    pairs = [
+        {
+            "prompt": [{"role": "user", "content": f"What does item {index} do?"}],
+            "chosen": [{"role": "assistant", "content": sentence(index)}],
+            "rejected": [{"role": "assistant", "content": sentence(index + 5)}],
+        }
+        for index in range(24)
+    ]
+    return Files(
+        cpt=write_jsonl(folder / "cpt.jsonl", documents),
+        sft=write_jsonl(folder / "sft.jsonl", chats),
+        dpo=write_jsonl(folder / "dpo.jsonl", pairs),
+    )
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def deepspeed_config(backend: str) -> dict[str, Any] | None:
+    """The configuration that ships with the project, as the Dagster layer puts it into a job."""
+    if not backend.startswith("zero"):
+        return None
+    return json.loads((REPOSITORY / "configs" / "deepspeed" / f"{backend}.json").read_text(encoding="utf-8"))
+
+
+def make_job(
+    folder: Path, base: BaseModelRef, train_file: Path, spec: dict[str, Any], parent: AdapterRef | None = None
+) -> TrainingJob:
+    """A job with small defaults; `spec` overrides them."""
+    defaults = {
+        "max_steps": 6,
+        "learning_rate": 2e-3,
+        # Below this norm nothing is clipped: DeepSpeed and torch scale clipped gradients in another order.
+        "max_grad_norm": 1000.0,
+        "batch_size": 4,
+        "max_length": 128,
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "precision": "fp32",
+        "num_threads": 1,
+        "logging_steps": 2,
+        "checkpoint_every": 100,
+    }
+    merged = defaults | spec
+    backend = merged.get("backend", "zero2")
+    return TrainingJob.model_validate(
+        {
+            "recipe": "tiny",
+            "asset": f"{merged['stage']}_adapter",
+            "fingerprint": f"{merged['stage']}-{merged.get('seed', 7)}",
+            "spec": merged,
+            "base_model": base.model_dump(),
+            "parent": parent.model_dump() if parent else None,
+            "train_file": train_file,
+            "inputs": {"train": "test"},
+            "deepspeed_config": deepspeed_config(backend),
+            "output_dir": folder / "output",
+            "checkpoint_dir": folder / "checkpoints",
+        }
+    )
+
+
+def worker_command(job: TrainingJob) -> list[str]:
+    """The command that the Dagster layer runs, with the job file written beside the checkpoints."""
+    job_file = job.checkpoint_dir.parent / "job.json"
+    job_file.parent.mkdir(parents=True, exist_ok=True)
+    job_file.write_text(job.model_dump_json())
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes)]
+    torchrun += ["--log_dir", str(job_file.parent / "torchrun")]
+    return [sys.executable, *torchrun, "-m", "llmops_assets.training.worker", str(job_file)]
+
+
+def worker_environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
+
+
+def run_worker(job: TrainingJob) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        worker_command(job), env=worker_environment(), capture_output=True, text=True, check=False, timeout=180
+    )
+
+
+def run_to_result(job: TrainingJob) -> TrainingResult:
+    """Run the worker, insist on success, and return its result."""
+    done = run_worker(job)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+    return TrainingResult.model_validate_json((job.output_dir / "training_result.json").read_text(encoding="utf-8"))
+
+
+def adapter_ref(job: TrainingJob) -> AdapterRef:
+    weights = job.output_dir / "adapter_model.safetensors"
+    return AdapterRef(path=job.output_dir, sha256=file_sha256(weights), base_digest=job.base_model.digest)
+
+
+Trained = Callable[..., tuple[TrainingJob, TrainingResult]]
+
+
+@pytest.fixture(scope="session")
+def sft_zero2(
+    tmp_path_factory: pytest.TempPathFactory, base: BaseModelRef, files: Files
+) -> tuple[TrainingJob, TrainingResult]:
+    """An SFT adapter trained once per session under ZeRO-2; others are compared with it or continue it."""
+    job = make_job(tmp_path_factory.mktemp("sft_zero2"), base, files.sft, {"stage": "sft", "backend": "zero2"})
+    return job, run_to_result(job)

@@ -1,0 +1,57 @@
+"""Which checkpoints a run may resume from, and which are deleted."""
+
+from pathlib import Path
+
+from llmops_assets.training.checkpoints import latest_complete, mark_complete, prune
+
+
+def checkpoint(folder: Path, step: int, fingerprint: str | None = "job") -> Path:
+    path = folder / f"checkpoint-{step}"
+    (path / "global_step").mkdir(parents=True)
+    (path / "trainer_state.json").write_text("{}")
+    (path / "global_step" / "optimizer.pt").write_bytes(b"0" * 100)
+    if fingerprint is not None:
+        mark_complete(path, fingerprint)
+    return path
+
+
+def test_newest_whole_checkpoint_wins_by_number_not_by_name(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 9)
+    newest = checkpoint(tmp_path, 10)
+    assert latest_complete(tmp_path, "job") == newest
+
+
+def test_checkpoint_without_marker_is_skipped(tmp_path: Path) -> None:
+    whole = checkpoint(tmp_path, 5)
+    checkpoint(tmp_path, 10, fingerprint=None)
+    assert latest_complete(tmp_path, "job") == whole
+
+
+def test_checkpoint_with_a_cut_or_missing_file_is_skipped(tmp_path: Path) -> None:
+    whole = checkpoint(tmp_path, 5)
+    (checkpoint(tmp_path, 10) / "global_step" / "optimizer.pt").write_bytes(b"0" * 99)
+    (checkpoint(tmp_path, 15) / "trainer_state.json").unlink()
+    assert latest_complete(tmp_path, "job") == whole
+
+
+def test_checkpoint_of_another_job_is_never_resumed(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 5, fingerprint="other")
+    assert latest_complete(tmp_path, "job") is None
+
+
+def test_no_folder_means_no_checkpoint(tmp_path: Path) -> None:
+    assert latest_complete(tmp_path / "absent", "job") is None
+
+
+def test_prune_keeps_the_newest_whole_ones_and_removes_torn_ones_before_them(tmp_path: Path) -> None:
+    for step in (5, 10, 20, 25):
+        checkpoint(tmp_path, step)
+    checkpoint(tmp_path, 15, fingerprint=None)
+    prune(tmp_path, "job", keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-20", "checkpoint-25"]
+
+
+def test_prune_deletes_nothing_while_no_checkpoint_is_whole(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 5, fingerprint=None)
+    prune(tmp_path, "job", keep=1)
+    assert (tmp_path / "checkpoint-5").is_dir()

@@ -1,0 +1,30 @@
+"""Digests of model weights."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from llmops_assets.training.digests import NoWeights, weights_digest
+
+
+def test_digest_of_one_file_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "config.json").write_text("{}")
+    assert weights_digest(tmp_path) == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_digest_of_shards_depends_on_each_of_them(tmp_path: Path) -> None:
+    first, second = tmp_path / "model-1.safetensors", tmp_path / "model-2.safetensors"
+    first.write_bytes(b"a")
+    second.write_bytes(b"b")
+    digest = weights_digest(tmp_path)
+    first.write_bytes(b"b")
+    second.write_bytes(b"a")
+    assert weights_digest(tmp_path) != digest
+
+
+def test_pickled_weights_are_not_weights(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(NoWeights, match="convert"):
+        weights_digest(tmp_path)
