@@ -1,5 +1,6 @@
 """The demo: a real daemon, the build job through the launcher, simulated votes, a DPO run that the sensor starts."""
 
+import os
 import subprocess
 import sys
 import time
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import IO
 
 import dagster as dg
-from dagster._daemon.controller import all_daemons_live
 
 from llmops_assets.assets.chain_report import lane_table
 from llmops_assets.assets.simulated_votes import simulate_votes
@@ -23,6 +23,7 @@ from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore
 from llmops_assets.resources.background_process import background_process
 from llmops_assets.resources.defaults import artifact_store, feedback_resource
+from llmops_assets.resources.process_tree import marked_processes
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.settings import dagster_ui_url, state_dir
 
@@ -45,7 +46,7 @@ def run_demo(recipe: Recipe) -> int:
         DemoFailed: a run failed; its step log says why.
     """
     started = time.monotonic()
-    with dg.DagsterInstance.get() as instance, _daemon(instance):
+    with dg.DagsterInstance.get() as instance, _daemon():
         try:
             _say(f"1/3 Build {recipe.name}: corpus, SFT set, CPT, SFT v1.0, reports, champion")
             _follow(instance, _launch(f"{recipe.name}_build"))
@@ -157,14 +158,20 @@ _UNFINISHED = [
 
 
 @contextmanager
-def _daemon(instance: dg.DagsterInstance) -> Iterator[None]:
+def _daemon() -> Iterator[None]:
     """Run the Dagster daemon for as long as the block; one that already serves this instance is used as it is."""
-    if all_daemons_live(instance):
+    if _daemon_is_running():
         yield
         return
     command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(_ROOT / "workspace.yaml")]
     with background_process(command, cwd=_ROOT, log=_daemon_log()):
         yield
+
+
+def _daemon_is_running() -> bool:
+    """Whether a daemon serves this instance now. Heartbeats do not tell: they outlive their daemon by minutes."""
+    serving = marked_processes("DAGSTER_HOME", os.environ["DAGSTER_HOME"])
+    return any("dagster._daemon" in " ".join(process.cmdline()) for process in serving)
 
 
 def _daemon_log() -> Path:

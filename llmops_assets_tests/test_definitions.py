@@ -32,7 +32,7 @@ def graph_facts() -> dict[str, dict]:
 
 
 def test_the_asset_graph_is_the_reviewed_one() -> None:
-    """After a wanted change: python -m llmops_assets_tests.test_definitions writes the snapshot anew; review the diff."""
+    """After a wanted change `python -m llmops_assets_tests.test_definitions` writes it anew; review the diff."""
     assert graph_facts() == json.loads(SNAPSHOT.read_text())
 
 

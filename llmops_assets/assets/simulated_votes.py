@@ -13,6 +13,7 @@ from llmops_assets.assets.lineage import find_latest_artifact, latest_artifact
 from llmops_assets.data.preference_prompts import preference_prompts
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.job import SamplingJob
+from llmops_assets.feedback.errors import UnsafeText
 from llmops_assets.feedback.records import Battle, Message, Response
 from llmops_assets.feedback.simulated_rater import RULE, SIMULATED_RATER, rate
 from llmops_assets.feedback.specs import SimulatedRaterSpec
@@ -56,21 +57,31 @@ def simulate_votes(
     samples = _samples(recipe, rater, adapter, sft_set, artifacts, trainer)
     sha = adapter_sha256(adapter)
     rows = [json.loads(line) for line in (samples.folder / "samples.jsonl").read_text().splitlines()]
+    votes = 0
     for row in rows:
-        battle = Battle(
-            deployment=recipe.name,
-            prompt=[Message(**message) for message in row["prompt"]],
-            left=Response(version=sha, **row["left"]),
-            right=Response(version=sha, **row["right"]),
-            seed=rater.seed,
-            generation=rater.model_dump(include={"temperature", "top_p", "max_new_tokens"}) | {"rule": RULE},
-            source="simulated",
-        )
+        try:
+            battle = _battle(recipe.name, row, sha, rater)
+        except UnsafeText as error:  # a sample may spell out a chat token; nobody may vote on that
+            print(f"sample {row['id']} is left out: {error}")
+            continue
         battle_id = "sim-" + hashlib.sha256(f"{samples.manifest.fingerprint} {row['id']}".encode()).hexdigest()[:32]
         store.record_battle(battle, battle_id=battle_id)
         verdict = rate(battle.prompt[-1].content, battle.left.text, battle.right.text)
         store.record_vote(battle_id, SIMULATED_RATER, verdict, idempotency_key=battle_id)
-    return len(rows)
+        votes += 1
+    return votes
+
+
+def _battle(recipe: str, row: dict, version: str, rater: SimulatedRaterSpec) -> Battle:
+    return Battle(
+        deployment=recipe,
+        prompt=[Message(**message) for message in row["prompt"]],
+        left=Response(version=version, **row["left"]),
+        right=Response(version=version, **row["right"]),
+        seed=rater.seed,
+        generation=rater.model_dump(include={"temperature", "top_p", "max_new_tokens"}) | {"rule": RULE},
+        source="simulated",
+    )
 
 
 def _adapter(

@@ -15,9 +15,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 MONDAY_03_00 = "0 3 * * 1"
 
 
-def weekly_dpo_schedule(
-    recipe: Recipe, section: PreferenceSpec, job: AssetJob
-) -> dg.ScheduleDefinition:
+def weekly_dpo_schedule(recipe: Recipe, section: PreferenceSpec, job: AssetJob) -> dg.ScheduleDefinition:
     """Return the schedule `<recipe>_weekly_dpo`, running by default, with a minimum of its own."""
     policy = TriggerPolicy(section.weekly_minimum, timedelta(minutes=section.cooldown_minutes), section.max_attempts)
 

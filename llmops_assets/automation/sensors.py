@@ -16,9 +16,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 INTERVAL_SECONDS = 15
 
 
-def enough_preferences_sensor(
-    recipe: Recipe, section: PreferenceSpec, job: AssetJob
-) -> dg.SensorDefinition:
+def enough_preferences_sensor(recipe: Recipe, section: PreferenceSpec, job: AssetJob) -> dg.SensorDefinition:
     """Return the sensor `<recipe>_enough_preferences`, running by default.
 
     Its cursor only remembers the newest vote that was observed; what has been consumed is read from the last

@@ -186,12 +186,9 @@ def _processes_of(files: TinyLane) -> list[str]:
     """Processes that still work in the lane's folder, after giving the system a moment to reap them."""
     deadline = time.monotonic() + 10
     while True:
-        found = [
-            " ".join(process.info["cmdline"])
-            for process in psutil.process_iter(["cmdline", "status"])
-            if process.info["status"] != psutil.STATUS_ZOMBIE
-            and str(files.root) in " ".join(process.info["cmdline"] or [])
-        ]
+        alive = [p for p in psutil.process_iter(["cmdline", "status"]) if p.info["status"] != psutil.STATUS_ZOMBIE]
+        commands = [" ".join(process.info["cmdline"] or []) for process in alive]
+        found = [command for command in commands if str(files.root) in command]
         if not found or time.monotonic() > deadline:
             return found
         time.sleep(0.2)
