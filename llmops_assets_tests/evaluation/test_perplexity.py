@@ -9,8 +9,8 @@ from llmops_assets.evaluation.specs import EvaluationSpec
 TEXTS = [
     "Return the absolute value of the argument.",
     "A short one.",
-    "Open a file and return a stream. Raises OSError upon failure. " * 5,
-    "An iterator over a mapping's keys; the mapping may change its values but not its size while it runs. " * 2,
+    "Open a file and return a stream. Raises OSError upon failure. " * 3,
+    "An iterator over a mapping's keys; the mapping may change its values but not its size while it runs.",
 ]
 DOCUMENTS = [HeldoutDocument(id=f"d{index}", group="g", text=text) for index, text in enumerate(TEXTS)]
 

@@ -2,9 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,9 +177,22 @@ def worker_environment() -> dict[str, str]:
 
 
 def run_worker(job: TrainingJob) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        worker_command(job), env=worker_environment(), capture_output=True, text=True, check=False, timeout=180
-    )
+    """Run the worker to its end; one that hangs is killed with its ranks."""
+    command = worker_command(job)
+    with subprocess.Popen(
+        command,
+        env=worker_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def run_to_result(job: TrainingJob) -> TrainingResult:
@@ -192,9 +205,6 @@ def run_to_result(job: TrainingJob) -> TrainingResult:
 def adapter_ref(job: TrainingJob) -> AdapterRef:
     weights = job.output_dir / "adapter_model.safetensors"
     return AdapterRef(path=job.output_dir, sha256=file_sha256(weights), base_digest=job.base_model.digest)
-
-
-Trained = Callable[..., tuple[TrainingJob, TrainingResult]]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,47 @@
+"""From a stage's spec to the trainer arguments that all stages share."""
+
+import copy
+from typing import Any
+
+import torch
+
+from llmops_assets.training.specs import TrainingJob
+
+
+def shared_arguments(job: TrainingJob) -> dict[str, Any]:
+    """Return the keyword arguments of TRL's SFTConfig and DPOConfig that follow from `job`.
+
+    Checkpoints go to `job.checkpoint_dir`; old ones are deleted by CheckpointKeeper, so `save_total_limit` stays unset.
+    """
+    spec = job.spec
+    on_cpu = not torch.cuda.is_available()
+    return {
+        "output_dir": str(job.checkpoint_dir),
+        "max_steps": spec.max_steps,
+        "learning_rate": spec.learning_rate,
+        "lr_scheduler_type": spec.lr_scheduler,
+        "warmup_steps": spec.warmup_steps,
+        "weight_decay": spec.weight_decay,
+        "max_grad_norm": spec.max_grad_norm,
+        "per_device_train_batch_size": spec.batch_size,
+        "per_device_eval_batch_size": spec.batch_size,
+        "gradient_accumulation_steps": spec.gradient_accumulation,
+        "max_length": spec.max_length,
+        "seed": spec.seed,
+        "data_seed": spec.seed,
+        "bf16": spec.precision == "bf16",
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+        # DeepSpeed's own and torch's fused AdamW need a compiler or a GPU.
+        "optim": "adamw_torch" if on_cpu else "adamw_torch_fused",
+        "activation_checkpointing": spec.activation_checkpointing,
+        "deepspeed": copy.deepcopy(job.deepspeed_config) if spec.backend.startswith("zero") else None,
+        "ddp_find_unused_parameters": False,
+        "logging_steps": spec.logging_steps,
+        "logging_first_step": True,
+        "save_strategy": "steps",
+        "save_steps": spec.checkpoint_every,
+        "eval_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }

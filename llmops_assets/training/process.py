@@ -1,0 +1,63 @@
+"""The environment of a training process: ranks, threads and quiet libraries. Imports no torch; runs before it."""
+
+import os
+import socket
+
+from llmops_assets.errors import LlmopsError
+from llmops_assets.training.specs import StageSpec
+
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+class WrongWorldSize(LlmopsError):
+    """The launcher started another number of processes than the spec asks for."""
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use: its affinity, not the machine's size."""
+    return len(os.sched_getaffinity(0))
+
+
+def threads_per_rank(spec: StageSpec) -> int:
+    """Return the CPU threads of each rank: the spec's number, else the available cores divided among the ranks."""
+    return spec.num_threads or max(1, available_cores() // spec.num_processes)
+
+
+def is_main_rank() -> bool:
+    """Return whether this is rank 0, the one that reports and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def prepare_environment(spec: StageSpec) -> None:
+    """Set the variables that torch, tokenizers, DeepSpeed and the hub client read when they are imported.
+
+    Without a launcher, one rank is its own world. A `plain` run forgets torchrun's variables: accelerate would wrap its
+    model in DistributedDataParallel.
+
+    Raises WrongWorldSize.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size != spec.num_processes:
+        raise WrongWorldSize(
+            f"num_processes: {spec.num_processes}, but {world_size} processes were started; "
+            f"start the worker with torchrun --nproc_per_node {spec.num_processes}"
+        )
+    if spec.backend == "plain":
+        for name in _RANK_VARIABLES:
+            os.environ.pop(name, None)
+    elif "RANK" not in os.environ:
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+        os.environ.update(alone | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())})
+    threads = str(threads_per_rank(spec))
+    # Threads that spin while they wait cost a shared machine more than they gain: 8 s instead of 77 s were measured for
+    # 150 answers of a 4 M model beside one busy process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"})
+    os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"})
+    os.environ.update({"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
