@@ -32,7 +32,7 @@ demo: venv ## Run the main job: base -> CPT -> SFT v1.0 -> votes -> DPO v1.1 -> 
 	@$(BIN)/llmops demo
 
 test: venv ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: venv ## ruff, pyright and the import contract
 	$(BIN)/ruff check .

@@ -53,6 +53,8 @@ def prepare_environment(spec: StageSpec) -> None:
     # 150 answers of a 4 M model beside one busy process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.update({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"})
+    # Waiting threads must not spin: the ranks share their cores with the orchestrator, its UI and each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.update({"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"})
     os.environ.update({"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"})
 

@@ -1,5 +1,6 @@
 """The tiny lane, materialized once per session through the command line, and copies of it to change and break."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from llmops_assets.assets.champion_state import current_champion
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata
@@ -24,10 +26,17 @@ BUILD = ("corpus", "sft_set", "cpt_adapter", "cpt_report", "sft_adapter", "sft_r
 @pytest.fixture(scope="session")
 def built_lane(tmp_path_factory: pytest.TempPathFactory) -> TinyLane:
     """A lane with v1.0 as champion. Tests that change it take `lane` instead."""
-    lane = make_tiny_lane(tmp_path_factory.mktemp("lane"))
-    done = lane.materialize(*BUILD)
-    assert done.returncode == 0, done.stderr[-5000:] + done.stdout[-2000:]
-    return lane
+    # Parallel test workers share one lane: its folder is that of the session, not of the worker.
+    session = tmp_path_factory.getbasetemp()
+    session = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
+    root = session / "built-lane"
+    with FileLock(f"{root}.lock"):
+        if not (root / "complete").is_file():
+            shutil.rmtree(root, ignore_errors=True)
+            done = make_tiny_lane(root).materialize(*BUILD)
+            assert done.returncode == 0, done.stderr[-5000:] + done.stdout[-2000:]
+            (root / "complete").touch()
+    return TinyLane(root)
 
 
 @dataclass
