@@ -59,6 +59,9 @@ def run_demo(recipe: Recipe) -> int:
             _say("Cancelling; training writes a checkpoint first")
             _cancel_runs(instance)
             return 130
+        except DemoFailed:
+            print(f"\n{lane_table(instance, artifact_store(), recipe)}\n")
+            raise
         print(f"\n{lane_table(instance, artifact_store(), recipe)}\n")
     print(f"Done in {time.monotonic() - started:.0f} s. Open next:")
     print(f"  make dev     the graph at {dagster_ui_url()}/asset-groups/, and MLflow beside it")

@@ -46,8 +46,9 @@ class Trainer(dg.ConfigurableResource):
             ResultMissing: the process ended with code 0 without a result.
         """
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes)]
-        # Its default of 30 s would kill ranks that still write their checkpoint.
-        torchrun += ["--shutdown_timeout", str(int(self.grace_seconds)), "--log_dir", str(job.checkpoint_dir / "ranks")]
+        # Its default of 30 s would kill ranks that still write their checkpoint; it gives up before we do.
+        torchrun += ["--shutdown_timeout", str(max(1, int(self.grace_seconds * 0.9)))]
+        torchrun += ["--log_dir", str(job.checkpoint_dir / "ranks")]
         result_file = job.output_dir / "training_result.json"
         try:
             self._run(

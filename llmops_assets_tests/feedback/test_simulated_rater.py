@@ -18,14 +18,14 @@ def test_the_words_of_an_api_are_those_of_its_name_and_parameters() -> None:
 @pytest.mark.parametrize(
     ("left", "right", "verdict"),
     [
-        ("Copy the file src to dst.", "Copy a file to some other place.", "left"),
-        ("Copy something.", "Copy src.", "right"),
-        ("Copy src now please.", "Copy src.", "right"),
+        ("Copy the file to another place.", "Copy the file.", "left"),
+        ("Copy copy copy copy.", "Copy it.", "right"),
+        ("Copy src.", "Copy it.", "left"),
+        ("Move it.", "Copy src.", "right"),
         ("Copy src.", "Move src.", "tie"),
-        ("dst dst dst dst", "src dst", "right"),
     ],
 )
-def test_more_own_words_win_then_the_shorter_answer(left: str, right: str, verdict: str) -> None:
+def test_more_distinct_words_win_then_more_words_of_the_api(left: str, right: str, verdict: str) -> None:
     assert rate(QUESTION, left, right) == verdict
     mirrored = {"left": "right", "right": "left", "tie": "tie"}
     assert rate(QUESTION, right, left) == mirrored[verdict]
