@@ -49,7 +49,7 @@ dev: venv ## Start the Dagster UI and daemon and the MLflow UI; Ctrl-C stops the
 	@$(BIN)/llmops dev --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
 clean: ## Delete all state: artifacts, votes, runs, MLflow
-	rm -rf .llmops .pytest_cache .ruff_cache
+	rm -rf .llmops logs .logs_queue .pytest_cache .ruff_cache .import_linter_cache
 
 distclean: clean ## Delete the virtual environment too
 	rm -rf $(VENV) *.egg-info

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -18,6 +19,9 @@ def main() -> None:
     """Entry point: point Dagster at this project unless the caller already points it somewhere, then dispatch."""
     os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).resolve().parent.parent))
     os.environ.setdefault("LLMOPS_STATE_DIR", str(state_dir()))
+    # A service manager sends SIGTERM, and `&` in a script leaves SIGINT ignored: both must clean up as Ctrl-C does.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     cli()
 
 

@@ -17,7 +17,7 @@ HEAVY = ["torch", "transformers", "trl", "peft", "deepspeed", "datasets", "accel
 def graph_facts() -> dict[str, dict]:
     graph = defs.resolve_asset_graph()
     facts = {}
-    for key in sorted(graph.get_all_asset_keys(), key=lambda key: key.path):
+    for key in sorted(graph.get_all_asset_keys(), key=lambda key: key.to_user_string()):
         node = graph.get(key)
         facts["/".join(key.path)] = {
             "depends_on": sorted("/".join(parent.path) for parent in node.parent_keys),

@@ -13,7 +13,7 @@ from llmops_assets.assets.champion_state import current_champion
 from llmops_assets.assets.launchpad import Spec, launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, materialized, readable_errors
 from llmops_assets.assets.scoring import HeldOut, Scorer
-from llmops_assets.evaluation.presentation import report_table_markdown
+from llmops_assets.evaluation.presentation import metrics_rows, report_table_markdown
 from llmops_assets.evaluation.report import EvalReport, build_report
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.recipe import Recipe
@@ -214,6 +214,7 @@ def _metadata(artifact: Artifact, report: EvalReport) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "summary": report.summary,
         "version": manifest.summary["label"],
+        "metrics": dg.MetadataValue.table([dg.TableRecord(row) for row in metrics_rows(report)]),
         "report": dg.MetadataValue.md((artifact.folder / "report.md").read_text()),
         "report_file": dg.MetadataValue.path(str(artifact.folder / REPORT_FILE)),
     }

@@ -64,10 +64,10 @@ def materialized(
         data_version=dg.DataVersion(manifest.data_version),
         metadata={
             "reused": reused,
+            **metadata,
+            "inputs": dg.MetadataValue.json(dict(manifest.inputs)),
             FINGERPRINT: manifest.fingerprint,
             "dagster/uri": artifact.uri,
-            "inputs": dg.MetadataValue.json(dict(manifest.inputs)),
-            **metadata,
         },
         check_results=check_results,
     )

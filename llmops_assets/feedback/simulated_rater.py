@@ -1,9 +1,9 @@
 """The demo's rater: a documented rule that stands in for people and is labelled `simulated` wherever its votes go.
 
-The rule is about completeness, which SFT has not settled: its answers stop earlier than the documentation does. Of two
-answers the rater prefers the one with more distinct words, so that saying something twice gains nothing; if both have as
-many, the one that names more of the API's own words (the parts of its name and of its parameters, as the question shows
-them); else it is a tie. It reads nothing but the question and the two texts.
+The rule is about completeness, which SFT has not settled: its answers stop earlier than the documentation does. Of
+two answers the rater prefers the one with more distinct words, so that saying something twice gains nothing; if both
+have as many, the one that names more of the API's own words (the parts of its name and of its parameters, as the
+question shows them); else it is a tie. It reads nothing but the question and the two texts.
 """
 
 import re

@@ -93,14 +93,14 @@ def _recipe(root: Path) -> dict:
         "description": "A lane for the tests.",
         "base_model": {"name": str(root / "base")},
         "corpus": {
-            "sources": [{"kind": "files", "name": "documents", "pattern": str(root / "data" / "documents.jsonl")}],
+            "sources": [{"kind": "files", "name": "documents", "pattern": "../../data/documents.jsonl"}],
             "min_words": 5,
             "near_duplicate_threshold": 1.0,
             "chunk_tokens": 127,
             "heldout_share": 0.2,
         },
         "sft_set": {
-            "sources": [{"kind": "files", "name": "chats", "pattern": str(root / "data" / "chats.jsonl")}],
+            "sources": [{"kind": "files", "name": "chats", "pattern": "../../data/chats.jsonl"}],
             "max_tokens": 128,
             "eval_share": 0.25,
         },

@@ -1,6 +1,7 @@
 """The decision table of the DPO trigger."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,8 @@ def failure(through: int = 150, minutes_ago: int = 300) -> Attempt:
     return Attempt("abcdef012345", through, NOW - timedelta(minutes=minutes_ago))
 
 
-def state(**changes: object) -> TriggerState:
-    facts: dict = {
+def state(**changes: Any) -> TriggerState:
+    facts: dict[str, Any] = {
         "watermark": 50,
         "through_seq": 150,
         "new_usable": 100,
