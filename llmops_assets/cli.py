@@ -116,7 +116,7 @@ def import_votes(recipe: str, file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @_readable
 def export_votes(recipe: str, file: Path) -> None:
-    """Write all votes of a lane, with their battles, as JSONL that `import` takes back."""
+    """Write all votes of a lane, with their battles and versions, as JSONL that `import` takes back."""
     from llmops_assets.resources.defaults import feedback_resource
 
     partial = file.with_name(file.name + ".partial")
@@ -124,7 +124,7 @@ def export_votes(recipe: str, file: Path) -> None:
         count = 0
         for row in store.export_votes(_recipe(recipe).name):
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
+            count += row["record"] == "vote"
     partial.replace(file)
     click.echo(f"{count} votes written to {file}")
 

@@ -1,0 +1,78 @@
+"""The command line: votes go out and come back, and errors are one sentence with exit code 1."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from llmops_assets.cli import cli
+from llmops_assets.feedback.records import Battle, Message, Rater, Response
+from llmops_assets.resources.defaults import feedback_resource
+
+ADAPTER = "a" * 64
+
+
+@pytest.fixture
+def voted(state_folder: Path) -> None:
+    """One vote in the store that the command line opens."""
+    with feedback_resource().open() as store:
+        store.register_version(
+            adapter_sha256=ADAPTER,
+            deployment="python_docs",
+            stage="sft",
+            parent_sha256=None,
+            base_model="base",
+            asset_key="python_docs/sft_adapter",
+            materialization_run=None,
+            mlflow_run=None,
+        )
+        battle = Battle(
+            deployment="python_docs",
+            prompt=[Message(role="user", content="What is a list?")],
+            left=Response(text="A sequence.", version=ADAPTER),
+            right=Response(text="A thing.", version=ADAPTER),
+            seed=1,
+        )
+        store.record_vote(store.record_battle(battle), Rater(subject="ada", kind="human"), "left")
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_votes_are_exported_imported_and_counted(voted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "votes.jsonl"
+    assert run("votes", "export", "python_docs", str(file)) == (0, f"1 votes written to {file}\n")
+    assert "0 votes imported, 1 known already, 0 refused" in run("votes", "import", "python_docs", str(file))[1]
+    monkeypatch.setenv("LLMOPS_STATE_DIR", str(tmp_path / "another"))
+    assert "1 votes imported" in run("votes", "import", "python_docs", str(file))[1]
+    code, stats = run("votes", "stats", "python_docs")
+    assert code == 0
+    assert json.loads(stats)["by_verdict"]["left"] == 1
+
+
+def test_broken_vote_lines_are_named_and_kept(voted: None, tmp_path: Path) -> None:
+    file = tmp_path / "votes.jsonl"
+    file.write_text("{broken\n")
+    code, output = run("votes", "import", "python_docs", str(file))
+    assert code == 1
+    assert f"{file}:1: " in output
+    assert "the refused lines are kept in" in output
+
+
+def test_an_unknown_recipe_is_a_sentence(state_folder: Path) -> None:
+    code, output = run("votes", "stats", "nowhere")
+    assert code == 1
+    assert "nowhere.yaml: cannot be read" in output
+    assert "Traceback" not in output
+
+
+def test_votes_of_a_lane_for_people_cannot_be_simulated(
+    state_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    code, output = run("votes", "simulate", "chat")
+    assert code == 1
+    assert "its votes come from people only" in output
