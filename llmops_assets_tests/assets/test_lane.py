@@ -157,7 +157,7 @@ def test_an_interrupted_training_leaves_no_process_and_resumes_to_the_same_bytes
     assert lane.run("cpt_adapter", config={"cpt_adapter": {"max_steps": 40, "checkpoint_every": 5}}).success
     resumed = lane.artifact("cpt_adapter")
     assert (resumed.manifest.run_card or {})["resumed_from_step"] >= 10
-    # `backend: plain` is another fingerprint, so it trains from the start, and equal bytes (see training/test_worker).
+    # Another backend is another fingerprint, so it trains from the start, and equal bytes (see training/test_worker).
     straight = {"max_steps": 40, "checkpoint_every": 5, "backend": "zero1"}
     assert lane.run("cpt_adapter", config={"cpt_adapter": straight}).success
     uninterrupted = lane.artifact("cpt_adapter")
