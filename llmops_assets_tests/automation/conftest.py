@@ -1,6 +1,7 @@
 """A lane's sensor and schedule against a real instance, a real vote store and seeded run records."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,26 +72,29 @@ class Lane:
         return run.run_id
 
 
-@pytest.fixture
-def lane(tmp_path: Path) -> Iterator[Lane]:
-    url = f"sqlite:///{tmp_path / 'feedback.sqlite'}"
-    store = FeedbackStore(url)
-    store.register_version(
-        adapter_sha256=ADAPTER,
-        deployment="python_docs",
-        stage="sft",
-        parent_sha256=None,
-        base_model="base",
-        asset_key="python_docs/sft_adapter",
-        materialization_run=None,
-        mlflow_run=None,
-    )
+@contextmanager
+def open_lane(instance: dg.DagsterInstance, feedback_url: str) -> Iterator[Lane]:
+    """The embedded recipe with small minimums, and a vote store at `feedback_url` that knows `ADAPTER`."""
     recipe = load_recipe(configs_dir() / "recipes" / "python_docs.yaml")
     assert recipe.preferences is not None
     preferences = recipe.preferences.model_copy(update={"minimum": 5, "weekly_minimum": 2, "cooldown_minutes": 0})
-    with dg.instance_for_test() as instance:
-        yield Lane(recipe.model_copy(update={"preferences": preferences}), instance, FeedbackResource(url=url), store)
-    store.close()
+    with FeedbackStore(feedback_url) as store:
+        store.register_version(
+            adapter_sha256=ADAPTER,
+            deployment=recipe.name,
+            stage="sft",
+            parent_sha256=None,
+            base_model="base",
+            asset_key=f"{recipe.name}/sft_adapter",
+            materialization_run=None,
+            mlflow_run=None,
+        )
+        feedback = FeedbackResource(url=feedback_url)
+        yield Lane(recipe.model_copy(update={"preferences": preferences}), instance, feedback, store)
 
 
-Tick = Callable[[], "dg.SensorResult | dg.RunRequest | dg.SkipReason"]
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    url = f"sqlite:///{tmp_path / 'feedback.sqlite'}"
+    with dg.instance_for_test() as instance, open_lane(instance, url) as lane:
+        yield lane

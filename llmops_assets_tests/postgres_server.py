@@ -30,7 +30,7 @@ def unprivileged_user() -> str | None:
 def running_server(binaries: Path, user: str) -> Iterator[str]:
     """Start a server and yield its URL without a database name, ending in `host=<socket folder>&dbname=`."""
     become = ["runuser", "-u", user, "--"] if os.geteuid() == 0 else []
-    home = Path(tempfile.mkdtemp(prefix="feedback-pg-"))
+    home = Path(tempfile.mkdtemp(prefix="llmops-pg-"))
     try:
         if become:
             shutil.chown(home, user)
