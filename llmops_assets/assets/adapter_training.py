@@ -20,8 +20,8 @@ from llmops_assets.settings import configs_dir
 from llmops_assets.training.loss_curve import loss_curve_png
 from llmops_assets.training.specs import AdapterRef, AnyStageSpec, BaseModelRef, TrainingJob
 
-# Settings that decide how a training is watched, not what comes out of it.
-RUNTIME_ONLY = frozenset({"logging_steps", "checkpoint_every", "keep_checkpoints"})
+# Settings that decide where a training runs and how it is watched, not what comes out of it.
+RUNTIME_ONLY = frozenset({"logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"})
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import copy
 from typing import Any
 
-import torch
-
+from llmops_assets.training.device import trains_on_gpu
 from llmops_assets.training.specs import TrainingJob
 
 
@@ -12,9 +11,11 @@ def shared_arguments(job: TrainingJob) -> dict[str, Any]:
     """Return the keyword arguments of TRL's SFTConfig and DPOConfig that follow from `job`.
 
     Checkpoints go to `job.checkpoint_dir`; old ones are deleted by CheckpointKeeper, so `save_total_limit` stays unset.
+
+    Raises NotEnoughGpus.
     """
     spec = job.spec
-    on_cpu = not torch.cuda.is_available()
+    on_cpu = not trains_on_gpu(spec)
     return {
         "output_dir": str(job.checkpoint_dir),
         "max_steps": spec.max_steps,

@@ -42,7 +42,15 @@ class StageSpec(BaseModel):
     backend: Backend = Field(
         default="zero2", description="plain, ddp, or a DeepSpeed ZeRO stage (configs/deepspeed/<backend>.json)."
     )
-    num_processes: int = Field(default=1, gt=0, description="Ranks started by torchrun on this machine.")
+    num_processes: int = Field(default=1, gt=0, description="Ranks; with GPUs each has one of its own.")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto",
+        description="gpu: every rank takes one GPU, fewer GPUs than ranks are an error; auto: GPUs if there are any.",
+    )
+    placement: Literal["local", "ray"] = Field(
+        default="local",
+        description="local: ranks are processes of one machine, under torchrun; ray: on the nodes of a Ray cluster.",
+    )
     num_threads: int = Field(
         default=0, ge=0, description="CPU threads per rank; 0 divides the cores of the process among the ranks."
     )
