@@ -8,6 +8,8 @@ export LLMOPS_STATE_DIR := $(CURDIR)/.llmops
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Where runs run: a name under configs/instances/.
+INSTANCE ?= local
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 export LLMOPS_DAGSTER_UI_URL := http://127.0.0.1:$(DAGSTER_PORT)
@@ -44,9 +46,9 @@ format: venv ## Let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-dev: venv ## Start the Dagster UI and daemon and the MLflow UI; Ctrl-C stops them
+dev: venv ## Start the Dagster UI and daemon and the MLflow UI (INSTANCE=ray ...); Ctrl-C stops them
 	@mkdir -p $(LLMOPS_STATE_DIR)
-	@$(BIN)/llmops dev --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+	@$(BIN)/llmops dev --instance $(INSTANCE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
 
 clean: ## Delete all state: artifacts, votes, runs, MLflow
 	rm -rf .llmops logs .logs_queue .pytest_cache .ruff_cache .import_linter_cache

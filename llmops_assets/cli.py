@@ -54,13 +54,18 @@ def demo(recipe: str) -> None:
 
 
 @cli.command()
+@click.option("--instance", default=None, help="A name under configs/instances/; without it, what DAGSTER_HOME says.")
 @click.option("--dagster-port", default=3000, show_default=True)
 @click.option("--mlflow-port", default=5000, show_default=True)
 @_readable
-def dev(dagster_port: int, mlflow_port: int) -> None:
+def dev(instance: str | None, dagster_port: int, mlflow_port: int) -> None:
     """Serve the Dagster UI (with its daemon) and the MLflow UI until Ctrl-C."""
     from llmops_assets.dev_servers import run_dev_servers
+    from llmops_assets.instances import instance_home, require_variables
 
+    if instance:
+        os.environ["DAGSTER_HOME"] = str(instance_home(instance))
+        require_variables(instance)
     run_dev_servers(dagster_port, mlflow_port)
 
 

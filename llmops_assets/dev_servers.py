@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from llmops_assets.errors import LlmopsError
+from llmops_assets.launchers.run_supervisor import tail_of_log
 from llmops_assets.resources.background_process import background_process
 from llmops_assets.settings import state_dir, tracking_uri
 
@@ -70,4 +71,6 @@ def _await_answer(name: str, url: str, process: "Popen[bytes]", log: Path) -> No
 
 def _require_alive(name: str, process: "Popen[bytes]", log: Path) -> None:
     if process.poll() is not None:
-        raise ServerEnded(f"{name} ended with code {process.returncode}; is its port taken? Its log is {log}")
+        raise ServerEnded(
+            f"{name} ended with code {process.returncode}. The end of {log}:\n{tail_of_log(log, lines=15)}"
+        )

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from click.testing import CliRunner
 from dagster import DagsterRunStatus
 
 from llmops_assets.automation.sensors import enough_preferences_sensor
+from llmops_assets.cli import cli
 from llmops_assets.instances import UnknownInstance, instance_home, instance_names
 from llmops_assets.launchers.routing import LAUNCHER_TAG
 from llmops_assets.launchers.run_supervisor import RUN_MARKER
 from llmops_assets.resources.process_tree import marked_processes, stop_processes
+from llmops_assets.resources.trainer import Trainer
+from llmops_assets.settings import configs_dir
 from llmops_assets_tests.automation.conftest import Lane, open_lane
 from llmops_assets_tests.launchers import jobs
 from llmops_assets_tests.launchers.runs import create_run, launch, wait_for_status
@@ -35,6 +40,24 @@ def test_an_unknown_name_lists_the_known_ones(state_folder: Path) -> None:
     with pytest.raises(UnknownInstance, match="there is no instance 'slurm' under"):
         instance_home("slurm")
     assert {"local", "postgres"} <= set(instance_names())
+
+
+def test_missing_variables_are_named_before_a_server_starts(
+    state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LLMOPS_POSTGRES_URL", raising=False)
+    done = CliRunner().invoke(cli, ["dev", "--instance", "postgres"])
+    assert done.exit_code == 1
+    assert "postgres/dagster.yaml reads LLMOPS_POSTGRES_URL from the environment" in done.output
+
+
+@pytest.mark.parametrize("name", instance_names())
+def test_the_trainer_ends_before_the_launcher_kills_and_before_dagster_gives_up(name: str) -> None:
+    instance = yaml.safe_load((configs_dir() / "instances" / name / "dagster.yaml").read_text())
+    cancel_timeout = instance["run_monitoring"]["cancel_timeout_seconds"]
+    for entry in instance["run_launcher"]["config"]["launchers"].values():
+        if "grace_seconds" in entry.get("config", {}):
+            assert Trainer().grace_seconds < entry["config"]["grace_seconds"] < cancel_timeout
 
 
 @pytest.fixture
