@@ -9,9 +9,12 @@ import yaml
 from dagster import DagsterRun, Field, Map, Permissive
 from dagster._config import UserConfigSchema
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
 from llmops_assets.errors import LlmopsError
+from llmops_assets.launchers.admission import Offer, admit
+from llmops_assets.launchers.run_demand import run_demand
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +82,12 @@ class RoutingRunLauncher(RunLauncher, ConfigurableClass):
                         "module": str,
                         "class": str,
                         "config": Field(Permissive(), is_required=False, description="As the launcher itself has it."),
+                        "offers": Field(
+                            {"gpus": Field(int, description="GPUs that one run gets there.")},
+                            is_required=False,
+                            description="A run that asks for more is refused at launch. For launchers that do not look "
+                            "for themselves: Kubernetes, for one, would leave such a run pending.",
+                        ),
                     },
                     key_label_name="name",
                 ),
@@ -108,11 +117,27 @@ class RoutingRunLauncher(RunLauncher, ConfigurableClass):
         return names.pop() if names else self._default
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Records the choice, then launches; a launch that fails leaves the record for `terminate` to use."""
-        name = self.route(context.dagster_run)
+        """Records the choice, then launches; a launch that fails leaves the record for `terminate` to use.
+
+        Raises:
+            ConflictingRoutes: as `route`.
+            RunRefused, UnknownDemand: it asks for more than the launcher offers, or does not tell what it asks for.
+        """
+        run = context.dagster_run
+        name = self.route(run)
         child = self._child(name)
-        self._instance.add_run_tags(context.dagster_run.run_id, {LAUNCHER_TAG: name})
+        self._instance.add_run_tags(run.run_id, {LAUNCHER_TAG: name})
+        if "offers" in self._launchers[name]:
+            self._require_admission(run, name)
         child.launch_run(context)
+
+    def _require_admission(self, run: DagsterRun, name: str) -> None:
+        try:
+            admit(run_demand(self._instance, run), Offer(**self._launchers[name]["offers"]), name)
+        except LlmopsError:
+            # Dagster would retry it like a lost worker, and hear the same answer.
+            self._instance.add_run_tags(run.run_id, {MAX_RETRIES_TAG: "0"})
+            raise
 
     def terminate(self, run_id: str) -> bool:
         """Hands the request to the launcher that has the run; False if no launcher was recorded.

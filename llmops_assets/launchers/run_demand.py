@@ -1,0 +1,122 @@
+"""How many GPUs a run asks for, told from its plan, its run config and the recipe files; its code is not loaded."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRun
+from pydantic import ValidationError
+
+from llmops_assets.errors import LlmopsError
+from llmops_assets.recipe import Recipe, RecipeError, load_recipe
+from llmops_assets.settings import configs_dir
+from llmops_assets.training.specs import AnyStageSpec
+
+STAGE_OF_ASSET = {"cpt_adapter": "cpt", "sft_adapter": "sft", "dpo_adapter": "dpo"}
+
+
+class UnknownDemand(LlmopsError):
+    """A run trains a stage, but its recipe or its run config does not tell with how many GPUs."""
+
+
+@dataclass(frozen=True)
+class RunDemand:
+    """What a run asks for.
+
+    Attributes:
+        stages: The spec of every training stage of the run, by op name (`<recipe>__<asset>`), with the run's overrides.
+    """
+
+    stages: Mapping[str, AnyStageSpec]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the run's own machine must have: stages run one after another, so the largest one counts."""
+        return max((gpus_of(spec) for spec in self.stages.values() if spec.placement == "local"), default=0)
+
+    @property
+    def placed_gpus(self) -> int:
+        """GPUs that stages with `placement: ray` take on the cluster, beside those of the run's own machine."""
+        return max((gpus_of(spec) for spec in self.stages.values() if spec.placement == "ray"), default=0)
+
+
+def gpus_of(spec: AnyStageSpec) -> int:
+    """Return the GPUs that a stage insists on: one per rank with `device: gpu`, none otherwise."""
+    return spec.num_processes if spec.device == "gpu" else 0
+
+
+def demand_of(
+    op_names: Iterable[str], run_config: Mapping[str, Any], recipe_named: Callable[[str], Recipe]
+) -> RunDemand:
+    """Return the demand of a run of these ops. Ops that train nothing ask for nothing, and their recipe is not read.
+
+    Raises:
+        UnknownDemand: a recipe is broken or gone, has lost the stage, or an override in the run config is not valid.
+    """
+    stages = {}
+    for op_name in op_names:
+        recipe_name, _, asset = op_name.rpartition("__")
+        if recipe_name and asset in STAGE_OF_ASSET:
+            stages[op_name] = _stage(op_name, recipe_name, STAGE_OF_ASSET[asset], run_config, recipe_named)
+    return RunDemand(stages)
+
+
+def run_demand(instance: DagsterInstance, run: DagsterRun) -> RunDemand:
+    """Return the demand of a recorded run, however it was started.
+
+    Raises:
+        UnknownDemand: as `demand_of`; and for a run that was recorded without a plan.
+    """
+    if run.execution_plan_snapshot_id is None:
+        raise UnknownDemand(
+            f"Run {run.run_id} of {run.job_name} has no execution plan, so its stages are not known. Launch it from a "
+            "code location (UI, schedule, sensor, backfill or `dagster job launch -w workspace.yaml`)."
+        )
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    selected = set(plan.step_keys_to_execute)
+    op_names = sorted({step.node_handle_id for step in plan.steps if step.key in selected})
+    return demand_of(op_names, run.run_config, _recipe_named)
+
+
+def _recipe_named(name: str) -> Recipe:
+    return load_recipe(configs_dir() / "recipes" / f"{name}.yaml")
+
+
+def _stage(
+    op_name: str,
+    recipe_name: str,
+    stage: str,
+    run_config: Mapping[str, Any],
+    recipe_named: Callable[[str], Recipe],
+) -> AnyStageSpec:
+    try:
+        spec: AnyStageSpec | None = getattr(recipe_named(recipe_name), stage)
+    except RecipeError as error:
+        raise UnknownDemand(
+            f"cannot tell how many GPUs {op_name} asks for, its recipe cannot be used: {error}"
+        ) from error
+    if spec is None:
+        raise UnknownDemand(
+            f"cannot tell how many GPUs {op_name} asks for: recipe {recipe_name} has no section {stage} any more. "
+            "Reload the code location and launch again."
+        )
+    overrides = ((run_config.get("ops") or {}).get(op_name) or {}).get("config") or {}
+    values = {key: _value(op_name, key, value) for key, value in overrides.items()}
+    try:
+        return type(spec).model_validate(spec.model_dump() | values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        raise UnknownDemand(f"run config, ops.{op_name}.config: {problems}; correct it and launch again") from error
+
+
+def _value(op_name: str, key: str, value: Any) -> Any:
+    """A config value as Dagster resolves it: `{env: NAME}` stands for that variable."""
+    if not (isinstance(value, Mapping) and set(value) == {"env"}):
+        return value
+    if value["env"] not in os.environ:
+        raise UnknownDemand(
+            f"run config, ops.{op_name}.config.{key}: the environment variable {value['env']} is not set where runs "
+            "are launched; set it for the daemon or write the value into the run config"
+        )
+    return os.environ[value["env"]]
