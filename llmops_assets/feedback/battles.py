@@ -105,7 +105,7 @@ def add_text(connection: Connection, text: str, salt: str = "") -> str:
     return address
 
 
-def _response(row: Row[*tuple[Any, ...]], side: str, texts: dict[str, str]) -> Response:
+def _response(row: Row[Any], side: str, texts: dict[str, str]) -> Response:
     values = row._mapping
     return Response(
         text=texts[values[f"response_{side}"]],

@@ -43,13 +43,13 @@ def count_new_pairs(connection: Connection, deployment: str, after_seq: int) -> 
     return PairCounts(new_usable=len(now - before), through_seq=through_seq)
 
 
-def touched_comparisons(deployment: str, after_seq: int) -> Select[str]:
+def touched_comparisons(deployment: str, after_seq: int) -> Select[tuple[str]]:
     """Comparison keys with a vote after `after_seq`: a range of the index on (deployment, seq)."""
     touched = select(battle.c.comparison_key).join_from(vote, battle, vote.c.battle_id == battle.c.id)
     return touched.where(vote.c.deployment == deployment, vote.c.seq > after_seq).distinct()
 
 
-def votes_on_comparisons(deployment: str, keys: Sequence[str]) -> Select[*tuple[Any, ...]]:
+def votes_on_comparisons(deployment: str, keys: Sequence[str]) -> Select[Any]:
     """All votes under some comparison keys: from battles by (deployment, comparison_key) to votes by battle."""
     return _joined().where(battle.c.deployment == deployment, battle.c.comparison_key.in_(keys))
 
@@ -87,7 +87,7 @@ def load_pairs(connection: Connection, ballot: Ballot) -> list[PreferencePair]:
     return pairs
 
 
-def _joined() -> Select[*tuple[Any, ...]]:
+def _joined() -> Select[Any]:
     return (
         select(
             vote.c.seq,
@@ -115,7 +115,7 @@ def _joined() -> Select[*tuple[Any, ...]]:
     )
 
 
-def _cast_votes(connection: Connection, query: Select[*tuple[Any, ...]]) -> list[CastVote]:
+def _cast_votes(connection: Connection, query: Select[Any]) -> list[CastVote]:
     return [CastVote(**row._mapping) for row in connection.execute(query)]
 
 

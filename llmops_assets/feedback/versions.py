@@ -26,7 +26,7 @@ def label_for(connection: Connection, deployment: str, stage: str, parent_sha256
     return parent.major, minor + 1
 
 
-def require(connection: Connection, deployment: str, adapter_sha256: str, role: str) -> Row[*tuple[Any, ...]]:
+def require(connection: Connection, deployment: str, adapter_sha256: str, role: str) -> Row[Any]:
     """The row of a registered adapter. Raises `UnknownVersion` naming `role` when it is not there."""
     query = select(table).where(table.c.adapter_sha256 == adapter_sha256, table.c.deployment == deployment)
     found = connection.execute(query).first()
@@ -122,7 +122,7 @@ def _insert(connection: Connection, version: AdapterVersion) -> None:
     connection.execute(insert(table).values(version.model_dump(exclude={"label"}) | {"major": major, "minor": minor}))
 
 
-def _record(row: Row[*tuple[Any, ...]]) -> AdapterVersion:
+def _record(row: Row[Any]) -> AdapterVersion:
     values = dict(row._mapping)
     label = f"v{values.pop('major')}.{values.pop('minor')}"
     return AdapterVersion.model_validate(values | {"label": label})

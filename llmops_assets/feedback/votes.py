@@ -101,13 +101,13 @@ def _with_same_key(connection: Connection, new: NewVote) -> NewVote | None:
     return _record(connection.execute(_as_recorded().where(same_key)).first())
 
 
-def _as_recorded() -> Select[*tuple[Any, ...]]:
+def _as_recorded() -> Select[Any]:
     columns = (column for column in vote.c if column.name not in ("seq", "deployment", "comment_blob"))
     comment = message_blob.c.body.label("comment")
     return select(*columns, comment).outerjoin_from(vote, message_blob, vote.c.comment_blob == message_blob.c.id)
 
 
-def _record(row: Row[*tuple[Any, ...]] | None) -> NewVote | None:
+def _record(row: Row[Any] | None) -> NewVote | None:
     if row is None:
         return None
     values = dict(row._mapping)
