@@ -14,6 +14,7 @@ from llmops_assets.assets.progress import ProgressReporter, metrics_rows
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.feedback import FeedbackResource
+from llmops_assets.resources.lost_rank import RankLost
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.settings import configs_dir
@@ -22,6 +23,9 @@ from llmops_assets.training.specs import AdapterRef, AnyStageSpec, BaseModelRef,
 
 # Settings that decide where a training runs and how it is watched, not what comes out of it.
 RUNTIME_ONLY = frozenset({"logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"})
+
+# A killed rank is bad luck once; twice it is a machine that is too small.
+RETRIES_OF_A_LOST_RANK = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def train_adapter(
     With `feedback`, the adapter gets (or keeps) its version label there, so that votes can name it.
 
     Raises:
+        RetryRequested: a rank was killed; the step runs once more and resumes from the last checkpoint.
+        RankLost: that happened again.
         SupervisedProcessFailed: training failed; checkpoints stay, and the next attempt resumes from the last one.
         ArtifactMissing, CorruptArtifact: an input cannot be used.
     """
@@ -78,12 +84,19 @@ def train_adapter(
         inputs=inputs,
         code_version=request.code_version,
         runtime_only=RUNTIME_ONLY,
+        equivalent=on_one_rank(request.spec),
     )
 
     def build(slot: BuildSlot) -> Built:
         return _train(context, request, base, build_request, slot, trainer, tracking)
 
-    artifact, reused = build_once(artifacts, build_request, build)
+    try:
+        artifact, reused = build_once(artifacts, build_request, build)
+    except RankLost as error:
+        if context.retry_number >= RETRIES_OF_A_LOST_RANK:
+            raise
+        context.log.warning(f"{error} This run does so now.")
+        raise dg.RetryRequested(max_retries=RETRIES_OF_A_LOST_RANK) from error
     label = _register(context, request, artifact, base, feedback) if feedback is not None else None
     return materialized(
         artifact, reused=reused, metadata=_adapter_metadata(artifact, label, tracking) | dict(metadata or {})
@@ -141,6 +154,15 @@ def _train(
         card.write_text(json.dumps(run_card, indent=2))
         tracking.log_outcome(tracked.run_id, figures, [curve, card])
     return Built(summary=figures, run_card=run_card)
+
+
+def on_one_rank(spec: AnyStageSpec) -> dict[str, int]:
+    """Return the setting of one rank that trains on the same rows, step by step (see training/whole_steps.py).
+
+    Specs that come to the same share an artifact and its checkpoints, so a run may go on with fewer ranks, or more. The
+    sums of their gradients are rounded alike if there are two micro batches a step, and to float precision otherwise.
+    """
+    return {"num_processes": 1, "gradient_accumulation": spec.num_processes * spec.gradient_accumulation}
 
 
 def _deepspeed_config(backend: str) -> dict[str, Any] | None:

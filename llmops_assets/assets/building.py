@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.manifest import fingerprint_of
+from llmops_assets.training.disk_space import room_for
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class BuildRequest:
     """What makes an artifact what it is. Two equal requests are one artifact.
 
     `runtime_only` names keys of `spec` that cannot change the result (log cadence, say): they are recorded in the
-    manifest, but changing them rebuilds nothing.
+    manifest, but changing them rebuilds nothing. `equivalent` holds values to identify the artifact by in place of the
+    spec's own, for settings that come to the same (two ranks, or one that accumulates twice).
     """
 
     recipe: str
@@ -32,10 +34,12 @@ class BuildRequest:
     inputs: dict[str, str]
     code_version: str
     runtime_only: frozenset[str] = field(default_factory=frozenset)
+    equivalent: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         spec = {key: value for key, value in self.spec.model_dump(mode="json").items() if key not in self.runtime_only}
+        spec |= self.equivalent
         return fingerprint_of(asset=self.asset, spec=spec, inputs=self.inputs, code_version=self.code_version)
 
 
@@ -46,6 +50,9 @@ def build_once(
 
     `build` runs under the fingerprint's lock, so two runs that start together build once. If it raises, nothing is
     published and its scratch folder stays for the next attempt.
+
+    Raises:
+        DiskFull: there is no room for the artifact.
     """
     fingerprint = request.fingerprint
     ready = store.find(request.recipe, request.asset, fingerprint)
@@ -55,16 +62,17 @@ def build_once(
         ready = store.find(request.recipe, request.asset, fingerprint)
         if ready is not None:
             return ready, True
-        built = build(slot)
-        artifact = store.publish(
-            slot,
-            recipe=request.recipe,
-            asset=request.asset,
-            fingerprint=fingerprint,
-            code_version=request.code_version,
-            spec=request.spec.model_dump(mode="json"),
-            inputs=request.inputs,
-            summary=built.summary,
-            run_card=built.run_card,
-        )
+        with room_for(f"{request.recipe}/{request.asset}", slot.output, "checkpoints, if it has any, are kept"):
+            built = build(slot)
+            artifact = store.publish(
+                slot,
+                recipe=request.recipe,
+                asset=request.asset,
+                fingerprint=fingerprint,
+                code_version=request.code_version,
+                spec=request.spec.model_dump(mode="json"),
+                inputs=request.inputs,
+                summary=built.summary,
+                run_card=built.run_card,
+            )
     return artifact, False

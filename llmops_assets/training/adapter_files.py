@@ -90,11 +90,15 @@ def write_adapter(folder: Path, tensors: "dict[str, Tensor]", config: dict[str, 
 def write_atomically(path: Path, payload: bytes) -> None:
     """Write `payload` so that a reader sees the old file, or the whole new one, also after a crash."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(payload)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk, half a file is in the way
+        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -12,8 +12,13 @@ from llmops_assets.errors import LlmopsError
 from llmops_assets.training.arguments import shared_arguments
 from llmops_assets.training.rows import TrainingRows, read_rows, require_any, required_text
 from llmops_assets.training.specs import TrainingJob
+from llmops_assets.training.whole_steps import WholeSteps
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"
+
+
+class CptTrainer(WholeSteps, SFTTrainer):
+    """TRL's trainer, over whole optimizer steps."""
 
 
 class TokensLost(LlmopsError):
@@ -41,9 +46,9 @@ def training_arguments(job: TrainingJob) -> SFTConfig:
 
 def build_trainer(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: TrainingRows, arguments: SFTConfig
-) -> SFTTrainer:
+) -> CptTrainer:
     """Return a trainer on the packed rows. Raises TokensLost if packing changed the number of tokens."""
-    trainer = SFTTrainer(
+    trainer = CptTrainer(
         model=model,
         args=arguments,
         train_dataset=rows.train,

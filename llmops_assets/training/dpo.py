@@ -19,6 +19,11 @@ from llmops_assets.training.rows import (
     required_messages,
 )
 from llmops_assets.training.specs import DpoSpec, TrainingJob
+from llmops_assets.training.whole_steps import WholeSteps
+
+
+class PreferenceTrainer(WholeSteps, DPOTrainer):
+    """TRL's trainer, over whole optimizer steps."""
 
 
 def load_rows(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> TrainingRows:
@@ -54,13 +59,13 @@ def training_arguments(job: TrainingJob) -> DPOConfig:
 
 def build_trainer(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: TrainingRows, arguments: DPOConfig
-) -> DPOTrainer:
+) -> PreferenceTrainer:
     """Return a trainer on the pairs.
 
     Neither `ref_model` nor `peft_config` is given: TRL then copies the model's trainable adapter to a frozen one called
     "ref". A `peft_config` would make the *base* the reference and drop the parent; reference.py proves that it did not.
     """
-    return DPOTrainer(
+    return PreferenceTrainer(
         model=model,
         args=arguments,
         train_dataset=rows.train,

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training import cpt, dpo, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
-from llmops_assets.training.checkpoints import CheckpointKeeper, latest_complete, step_of
+from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
 from llmops_assets.training.deepspeed_engine import (
     adapter_tensors,
     require_engine,
@@ -20,8 +22,16 @@ from llmops_assets.training.deepspeed_engine import (
     start_engine,
     zero_stage,
 )
+from llmops_assets.training.disk_space import DiskFull, give_room_back, room_for
 from llmops_assets.training.environment import run_environment
-from llmops_assets.training.model import adapter_config, load_adapter, load_base_model, load_tokenizer, new_adapter
+from llmops_assets.training.model import (
+    adapter_config,
+    adapter_kept_in_float32,
+    load_adapter,
+    load_base_model,
+    load_tokenizer,
+    new_adapter,
+)
 from llmops_assets.training.process import is_main_rank, threads_per_rank
 from llmops_assets.training.progress import Progress
 from llmops_assets.training.reference import (
@@ -30,6 +40,7 @@ from llmops_assets.training.reference import (
     parent_policy,
     reference_weights_digest,
 )
+from llmops_assets.training.resuming import ResumePoint, beginning, find_resume_point, fitted, prepare_resume
 from llmops_assets.training.specs import TrainingJob, TrainingResult
 from llmops_assets.training.stopping import StopAtStepBoundary
 from llmops_assets.training.tracking import MlflowRun
@@ -45,8 +56,8 @@ class TrainingDiverged(LlmopsError):
 def train(job: TrainingJob) -> TrainingResult | None:
     """Train one adapter and write it to `job.output_dir`; `training_result.json` comes last and proves it whole.
 
-    Every rank calls this. Continues from the newest whole checkpoint of the same job. Returns the result, or None if a
-    signal stopped the run at a step boundary, with a checkpoint.
+    Every rank calls this. Continues from the newest whole checkpoint of the same job, also from one that another number
+    of ranks wrote. Returns the result, or None if a signal stopped the run at a step boundary, with a checkpoint.
 
     Raises LlmopsError with a sentence for everything a user can mend.
     """
@@ -57,22 +68,25 @@ def train(job: TrainingJob) -> TrainingResult | None:
     rows = stage.load_rows(job, tokenizer)
     parent = parent_policy(job, tokenizer, rows) if spec.stage == "dpo" else None
     # DeepSpeed's configuration takes effect when the arguments are made: ZeRO-3 shards a model while it is loaded.
-    arguments = stage.training_arguments(job)
+    point = find_resume_point(job)
+    arguments = stage.training_arguments(fitted(job, point))
+    with _room(job, "what a run begins with", job.checkpoint_dir):
+        checkpoint = prepare_resume(job, point)
     model = _policy(job)
-    trainer: Trainer = stage.build_trainer(model, tokenizer, rows, arguments)
+    with adapter_kept_in_float32(model, spec):
+        trainer: Trainer = stage.build_trainer(model, tokenizer, rows, arguments)
 
     start = EngineStart(trainer, job, parent)
     progress = Progress(job.output_dir, MlflowRun.from_environment() if is_main_rank() else None)
     stop = StopAtStepBoundary()
     trainer.remove_callback(PrinterCallback)
-    for callback in (start, progress, stop, CheckpointKeeper(job.fingerprint, spec.keep_checkpoints)):
+    for callback in (start, progress, stop, _keeper(job, point)):
         trainer.add_callback(callback)
 
-    checkpoint = latest_complete(job.checkpoint_dir, job.fingerprint)
     if is_main_rank():
-        print(_headline(job, rows.counts, checkpoint), flush=True)
+        print(_headline(job, rows.counts, point), flush=True)
     began = time.monotonic()
-    with stop:
+    with stop, _room(job, "a checkpoint, the metrics or the log", job.checkpoint_dir):
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.stopped:
         return None
@@ -83,7 +97,8 @@ def train(job: TrainingJob) -> TrainingResult | None:
     result = TrainingResult(
         adapter_sha256="",
         steps=trainer.state.global_step,
-        resumed_from_step=step_of(checkpoint) if checkpoint else None,
+        resumed_from_step=point.step,
+        world_sizes=point.world_sizes,
         metrics=_finite(progress.last | {"mean_loss": output.training_loss} | rows.counts | evaluation),
         tokens_seen=int(trainer.state.num_input_tokens_seen),
         train_seconds=round(seconds, 3),
@@ -92,9 +107,10 @@ def train(job: TrainingJob) -> TrainingResult | None:
         environment=run_environment(spec),
     )
     if is_main_rank():
-        digest = write_adapter(job.output_dir, tensors, adapter_config(model, job.base_model))
-        result = result.model_copy(update={"adapter_sha256": digest})
-        write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2).encode("utf-8"))
+        with _room(job, "the adapter", job.output_dir):
+            digest = write_adapter(job.output_dir, tensors, adapter_config(model, job.base_model))
+            result = result.model_copy(update={"adapter_sha256": digest})
+            write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2).encode("utf-8"))
     return result
 
 
@@ -129,7 +145,7 @@ class EngineStart(TrainerCallback):
 
 
 def _policy(job: TrainingJob) -> PeftModel:
-    base = load_base_model(job.base_model, job.spec.precision)
+    base = load_base_model(job.base_model, job.spec.precision, job.spec.quantization)
     fp32 = zero_stage(job.spec.backend) != 3
     if job.parent is None:
         return new_adapter(base, job.spec, fp32=fp32)
@@ -149,12 +165,28 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
     return {key: float(value) for key, value in metrics.items() if math.isfinite(float(value))}
 
 
-def _headline(job: TrainingJob, counts: dict[str, float], checkpoint: Path | None) -> str:
+def _keeper(job: TrainingJob, point: ResumePoint) -> CheckpointKeeper:
+    return CheckpointKeeper(job.fingerprint, job.spec.keep_checkpoints, point.world_sizes)
+
+
+@contextmanager
+def _room(job: TrainingJob, what: str, folder: Path) -> Iterator[None]:
+    """On a full disk, give back the space of unfinished checkpoints, so that the sentence about it can be written."""
+    try:
+        with room_for(what, folder, "it resumes from the last whole checkpoint"):
+            yield
+    except DiskFull:
+        give_room_back(job.checkpoint_dir)
+        whole = latest_complete(job.checkpoint_dir, job.fingerprint)
+        discard_torn(job.checkpoint_dir, whole, in_emergency=True)
+        raise
+
+
+def _headline(job: TrainingJob, counts: dict[str, float], point: ResumePoint) -> str:
     spec = job.spec
     data = ", ".join(f"{key.removeprefix('train_').replace('_', ' ')} {value:,.0f}" for key, value in counts.items())
-    start = f"resumed from step {step_of(checkpoint)}" if checkpoint else "from the start"
     parent = "new adapter" if job.parent is None else f"continues {job.parent.sha256[:12]}"
     return (
-        f"{job.recipe}/{job.asset}: {spec.stage}, {spec.max_steps} steps {start}, {spec.backend} "
+        f"{job.recipe}/{job.asset}: {spec.stage}, {spec.max_steps} steps {beginning(job, point)}, {spec.backend} "
         f"x{spec.num_processes}, {threads_per_rank(spec)} threads, {spec.precision}, {parent} | {data}"
     )

@@ -18,8 +18,13 @@ from llmops_assets.training.rows import (
     required_messages,
 )
 from llmops_assets.training.specs import TrainingJob
+from llmops_assets.training.whole_steps import WholeSteps
 
 IGNORED = -100
+
+
+class SftTrainer(WholeSteps, SFTTrainer):
+    """TRL's trainer, over whole optimizer steps."""
 
 
 def load_rows(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> TrainingRows:
@@ -49,9 +54,9 @@ def training_arguments(job: TrainingJob) -> SFTConfig:
 
 def build_trainer(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: TrainingRows, arguments: SFTConfig
-) -> SFTTrainer:
+) -> SftTrainer:
     """Return a trainer on the rendered rows."""
-    return SFTTrainer(
+    return SftTrainer(
         model=model,
         args=arguments,
         train_dataset=rows.train,

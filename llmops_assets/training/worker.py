@@ -4,6 +4,7 @@ Exit code 0: the result is written. 143: stopped by a signal, with a checkpoint.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.training.adapter_files import write_atomically
 from llmops_assets.training.process import is_main_rank, prepare_environment
 from llmops_assets.training.specs import TrainingJob
 
@@ -38,9 +38,11 @@ def main(arguments: list[str]) -> int:
             print(f"libraries loaded in {time.monotonic() - began:.1f} s", flush=True)
         result = train(job)
     except LlmopsError as error:
-        return _fail(job, type(error).__name__, str(error))
+        return _fail(job, type(error).__name__, str(error), replace=True)
     except Exception as error:
-        _fail(job, type(error).__name__, str(error))
+        if job is not None and (sentences := _out_of_memory(error, job)) is not None:
+            return _fail(job, "OutOfMemory", sentences, replace=True)
+        _fail(job, type(error).__name__, str(error), replace=False)
         raise
     finally:
         _leave_process_group()
@@ -65,13 +67,32 @@ def _remove_old_outcome(output_dir: Path) -> None:
             (output_dir / name).unlink(missing_ok=True)
 
 
-def _fail(job: TrainingJob | None, kind: str, message: str) -> int:
+def _out_of_memory(error: Exception, job: TrainingJob) -> str | None:
+    from llmops_assets.training.memory.out_of_memory import out_of_memory
+
+    return out_of_memory(error, job)
+
+
+def _fail(job: TrainingJob | None, kind: str, message: str, *, replace: bool) -> int:
+    # The file first: on a full disk the log may take no more lines, and printing fails.
+    if job is not None:
+        _record(job.output_dir / ERROR_FILE, kind, message, replace=replace)
     print(f"{kind}: {message}", file=sys.stderr, flush=True)
-    if job is not None and is_main_rank():
-        job.output_dir.mkdir(parents=True, exist_ok=True)
-        payload = json.dumps({"error": kind, "message": message}, indent=2)
-        write_atomically(job.output_dir / ERROR_FILE, payload.encode("utf-8"))
     return 1
+
+
+def _record(path: Path, kind: str, message: str, *, replace: bool) -> None:
+    """Write the error file. A sentence replaces what another rank wrote; the noise of a lost peer does not."""
+    if path.exists() and not replace:
+        return
+    temporary = path.with_name(f".{ERROR_FILE}.{os.environ.get('RANK', '0')}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"error": kind, "message": message}, indent=2), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:  # the sentence itself follows, on stderr and so in the log
+        temporary.unlink(missing_ok=True)
+        print(f"{path} could not be written: {error}", file=sys.stderr, flush=True)
 
 
 def _leave_process_group() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -176,9 +177,13 @@ def worker_environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
 
 
-def run_worker(job: TrainingJob) -> subprocess.CompletedProcess[str]:
-    """Run the worker to its end; one that hangs is killed with its ranks."""
+def run_worker(job: TrainingJob, *, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the worker to its end; one that hangs is killed with its ranks.
+
+    With `largest_file`, no file may grow beyond so many bytes: to a writer that is like a full disk.
+    """
     command = worker_command(job)
+    limit = None if largest_file is None else (largest_file, largest_file)
     with subprocess.Popen(
         command,
         env=worker_environment(),
@@ -186,6 +191,7 @@ def run_worker(job: TrainingJob) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
     ) as process:
         try:
             output, errors = process.communicate(timeout=240)
@@ -213,4 +219,14 @@ def sft_zero2(
 ) -> tuple[TrainingJob, TrainingResult]:
     """An SFT adapter trained once per session under ZeRO-2; others are compared with it or continue it."""
     job = make_job(tmp_path_factory.mktemp("sft_zero2"), base, files.sft, {"stage": "sft", "backend": "zero2"})
+    return job, run_to_result(job)
+
+
+@pytest.fixture(scope="session")
+def sft_two_ranks(
+    tmp_path_factory: pytest.TempPathFactory, base: BaseModelRef, files: Files
+) -> tuple[TrainingJob, TrainingResult]:
+    """The same on two ranks, with checkpoints at the steps 2 and 4 of 6."""
+    spec = {"stage": "sft", "backend": "zero2", "num_processes": 2, "checkpoint_every": 2}
+    job = make_job(tmp_path_factory.mktemp("sft_two_ranks"), base, files.sft, spec)
     return job, run_to_result(job)
