@@ -19,8 +19,9 @@ def main() -> None:
     """Entry point: point Dagster at this project unless the caller already points it somewhere, then dispatch."""
     os.environ.setdefault("DAGSTER_HOME", str(Path(__file__).resolve().parent.parent))
     os.environ.setdefault("LLMOPS_STATE_DIR", str(state_dir()))
-    # A service manager sends SIGTERM, and `&` in a script leaves SIGINT ignored: both must clean up as Ctrl-C does.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A service manager sends SIGTERM, a closed terminal SIGHUP, and `&` in a script leaves SIGINT ignored: all of them
+    # must clean up as Ctrl-C does.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     cli()
 
@@ -92,6 +93,26 @@ def check_recipe(files: tuple[Path, ...]) -> None:
 
     for file in files:
         click.echo(f"{file}: recipe {load_recipe(file).name} is valid")
+
+
+@cli.command()
+@click.argument("recipe", default="python_docs")
+@click.option("--gpu", required=True, help="Memory of one GPU: 24GB, 80GiB, or auto for this machine's smallest.")
+@click.option("--stage", type=click.Choice(["cpt", "sft", "dpo"]), default=None, help="Only this stage.")
+@click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=1), help="GPUs that could be ranks.")
+@click.option(
+    "--config",
+    default=None,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A config.json to plan with instead of the base model's own.",
+)
+@_readable
+def plan(recipe: str, gpu: str, stage: str | None, gpus: int, config: Path | None) -> None:
+    """Print the GPU memory that each stage of a lane needs under each backend, and what to change if it is too much."""
+    from llmops_assets.resources.memory_plan import plan_lines
+
+    for line in plan_lines(_recipe(recipe), gpu=gpu, gpus=gpus, stage=stage, config=config):
+        click.echo(line)
 
 
 @cli.group()

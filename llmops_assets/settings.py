@@ -31,6 +31,11 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{state_dir() / 'mlflow' / 'mlflow.sqlite'}")
 
 
+def memory_check() -> str:
+    """What becomes of a training that would not fit its GPUs: `LLMOPS_MEMORY_CHECK`, `refuse` (default) or `warn`."""
+    return os.environ.get("LLMOPS_MEMORY_CHECK", "refuse")
+
+
 def mlflow_ui_url() -> str:
     """Address of the MLflow UI that metadata links to."""
     return os.environ.get("LLMOPS_MLFLOW_UI_URL", "http://127.0.0.1:5000").rstrip("/")

@@ -76,3 +76,34 @@ def test_votes_of_a_lane_for_people_cannot_be_simulated(
     code, output = run("votes", "simulate", "chat")
     assert code == 1
     assert "its votes come from people only" in output
+
+
+def test_plan_prints_lines_matrix_and_advice(tmp_path: Path) -> None:
+    code, output = run("plan", "python_docs", "--gpu", "1GB", "--stage", "sft")
+    assert code == 0
+    assert "python_docs on embedded: qwen2, 0.004 billion weights; GPUs with 1.0 GB" in output
+    assert "kept activations" in output
+    assert "zero3" in output
+    assert "stage sft needs about" in output
+    assert "cpt:" not in output
+
+
+def test_plan_takes_a_config_in_place_of_a_base_that_is_not_there(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    dimensions = {"hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2}
+    config.write_text(
+        json.dumps({"model_type": "qwen2", "intermediate_size": 4864, "vocab_size": 151936, **dimensions})
+    )
+    code, output = run("plan", "chat", "--gpu", "80GiB", "--config", str(config))
+    assert code == 0
+    assert output.count("It fits") == 3
+
+
+def test_plan_tells_what_it_cannot_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert run("plan", "python_docs", "--gpu", "plenty") == (
+        1,
+        "Error: 'plenty' is no memory size; write it as 24GB, 80GiB or auto\n",
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, output = run("plan", "python_docs", "--gpu", "auto")
+    assert (code, "shows no GPU on this machine" in output) == (1, True)

@@ -22,12 +22,17 @@ def feedback_resource() -> FeedbackResource:
     return FeedbackResource(url=url)
 
 
+def trainer() -> Trainer:
+    """Return the trainer of this environment."""
+    return Trainer.model_validate({"memory_check": settings.memory_check()})
+
+
 def default_resources() -> dict[str, object]:
     """Return the resources that `definitions.py` hands to every asset, sensor and schedule."""
     return {
         "artifacts": artifact_store(),
         "feedback": feedback_resource(),
-        "trainer": Trainer(),
+        "trainer": trainer(),
         "tracking": Tracking(
             uri=settings.tracking_uri(),
             artifact_root=str(settings.state_dir() / "mlflow" / "artifacts"),

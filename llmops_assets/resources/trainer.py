@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 from pydantic import BaseModel, Field
@@ -12,6 +13,8 @@ from pydantic import BaseModel, Field
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.job import EvaluationJob, SamplingJob
 from llmops_assets.evaluation.scores import AdapterScores
+from llmops_assets.resources.lost_rank import RankLost, how_it_was_lost
+from llmops_assets.resources.memory_preflight import check_before_start
 from llmops_assets.resources.supervised_process import SupervisedProcessFailed, run_supervised
 from llmops_assets.training.specs import TrainingJob, TrainingResult
 
@@ -33,32 +36,40 @@ class Trainer(dg.ConfigurableResource):
     """
 
     grace_seconds: float = Field(default=60, gt=0, description="Seconds between SIGTERM and SIGKILL.")
+    memory_check: Literal["refuse", "warn"] = Field(
+        default="refuse", description="What becomes of a stage whose estimate exceeds the memory of its GPUs."
+    )
 
     def train(self, job: TrainingJob, *, environment: dict[str, str], on_line: OnLine) -> TrainingResult:
-        """Run `job` under torchrun and return what rank 0 wrote.
+        """Run `job` where its `placement` says and return what rank 0 wrote.
 
         A result that is there counts, whatever the exit code: it is written last, and a rank may still fail while it
         tears down its process group.
 
         Raises:
+            TooFewGpus, WillNotFit: the GPUs of this machine are too few or too small; nothing was started.
+            RankLost: a rank was killed; another attempt resumes from the last checkpoint.
             WorkerFailed: the worker says what is wrong.
             SupervisedProcessFailed: it could not say; with the exit code and the last lines of the log.
             ResultMissing: the process ended with code 0 without a result.
         """
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes)]
-        # Its default of 30 s would kill ranks that still write their checkpoint; it gives up before we do.
-        torchrun += ["--shutdown_timeout", str(max(1, int(self.grace_seconds * 0.9)))]
-        torchrun += ["--log_dir", str(job.checkpoint_dir / "ranks")]
+        check_before_start(job, environment, on_line, refuse=self.memory_check == "refuse")
         result_file = job.output_dir / "training_result.json"
         try:
             self._run(
-                [sys.executable, *torchrun, "-m", "llmops_assets.training.worker"],
+                self._training_command(job),
                 job=job,
                 folder=job.checkpoint_dir,
                 environment=environment | _offline_if_local(job.base_model.name),
                 on_line=on_line,
             )
         except SupervisedProcessFailed as error:
+            # First, since the ranks that were left complain about the connection that they lost.
+            if not result_file.is_file() and (loss := how_it_was_lost(error)) is not None:
+                raise RankLost(
+                    f"{job.asset}: {loss}. The machine ran out of memory, was taken away, or a library crashed; the "
+                    f"log is {error.log_path}. Launch the run again: it resumes from its last whole checkpoint."
+                ) from error
             complaint = job.output_dir / "training_error.json"
             if complaint.is_file():
                 message = json.loads(complaint.read_text())["message"]
@@ -66,6 +77,16 @@ class Trainer(dg.ConfigurableResource):
             if not result_file.is_file():
                 raise
         return TrainingResult.model_validate_json(_read(result_file))
+
+    def _training_command(self, job: TrainingJob) -> list[str]:
+        # What starts the ranks gives up before we do; torchrun's default of 30 s would kill ranks that still write
+        # their checkpoint.
+        patience = str(max(1, int(self.grace_seconds * 0.9)))
+        if job.spec.placement == "ray":
+            return [sys.executable, "-m", "llmops_assets.resources.ray_training", "--grace-seconds", patience]
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes)]
+        torchrun += ["--shutdown_timeout", patience, "--log_dir", str(job.checkpoint_dir / "ranks")]
+        return [sys.executable, *torchrun, "-m", "llmops_assets.training.worker"]
 
     def evaluate(self, job: EvaluationJob, *, on_line: OnLine) -> AdapterScores:
         """Score one adapter and return its per-example scores. Raises as `train` does."""

@@ -1,5 +1,9 @@
 """Base model, tokenizer and LoRA: the only place where they are loaded or made."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -26,12 +31,19 @@ class BaseModelUnavailable(LlmopsError):
     """The base model or its tokenizer cannot be loaded, or its weights are not those that the job names."""
 
 
-def load_base_model(ref: BaseModelRef, precision: str) -> PreTrainedModel:
+class QuantizationUnavailable(LlmopsError):
+    """A quantised base is asked for, but bitsandbytes is not installed."""
+
+
+def load_base_model(ref: BaseModelRef, precision: str, quantization: str = "none") -> PreTrainedModel:
     """Load the base model in `precision` ("fp32" or "bf16") on the CPU; the trainer places it.
+
+    `quantization` turns the linear layers of its blocks into LLM.int8 ("8bit", arXiv 2208.07339) or into NF4 with
+    double quantisation ("4bit", QLoRA, arXiv 2305.14314), and then loads them on the rank's own device.
 
     Only safetensors are read and code from a repository is never run. A local folder's weights must have `ref.digest`.
 
-    Raises BaseModelUnavailable.
+    Raises BaseModelUnavailable and QuantizationUnavailable.
     """
     if (folder := Path(ref.name)).is_dir() and (found := weights_digest(folder)) != ref.digest:
         raise BaseModelUnavailable(
@@ -39,11 +51,17 @@ def load_base_model(ref: BaseModelRef, precision: str) -> PreTrainedModel:
             "changed after the job was made, start the job again"
         )
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            ref.name, dtype=DTYPES[precision], use_safetensors=True, **_origin(ref)
+        model = AutoModelForCausalLM.from_pretrained(
+            ref.name, dtype=DTYPES[precision], use_safetensors=True, **_origin(ref), **_quantized(quantization)
         )
     except (OSError, ValueError) as error:
         raise BaseModelUnavailable(_unavailable(ref, "base model", error)) from error
+    quantized: list[Any] = [module for module in model.modules() if type(module).__name__ == "Linear4bit"]
+    for linear in quantized:
+        # On CPUs with AVX512-BF16, bitsandbytes 0.50 would repack weights in place when they are first evaluated;
+        # layers with a bias cannot be trained after that.
+        linear.support_avx512bf16_for_cpu = False
+    return model
 
 
 def load_tokenizer(ref: BaseModelRef) -> PreTrainedTokenizerBase:
@@ -118,6 +136,21 @@ def load_adapter(
         ) from error
 
 
+@contextmanager
+def adapter_kept_in_float32(model: PeftModel, spec: StageSpec) -> Iterator[None]:
+    """Undo, at the end of the block, TRL's cast of the LoRA over a quantised base to bfloat16.
+
+    Without float32 weights, AdamW's small steps would round to nothing.
+    """
+    if spec.quantization == "none":
+        yield
+        return
+    exact = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
+    yield
+    for name, weights in exact.items():
+        model.get_parameter(name).data = weights
+
+
 def adapter_config(model: PeftModel, base: BaseModelRef) -> dict[str, Any]:
     """Return the adapter_config.json of the trained adapter, without anything of the machine that trained it."""
     config = {
@@ -127,6 +160,28 @@ def adapter_config(model: PeftModel, base: BaseModelRef) -> dict[str, Any]:
     folder = Path(base.name)
     origin = {"base_model_name_or_path": folder.name if folder.is_dir() else base.name, "revision": base.revision}
     return config | origin | {"inference_mode": True}
+
+
+def _quantized(quantization: str) -> dict[str, Any]:
+    if quantization == "none":
+        return {}
+    if find_spec("bitsandbytes") is None:
+        raise QuantizationUnavailable(
+            f"quantization: {quantization} needs bitsandbytes; install it with `pip install -e '.[gpu]'`, or "
+            "set quantization: none"
+        )
+    config = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if quantization == "8bit"
+        else BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    )
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _origin(ref: BaseModelRef) -> dict[str, Any]:

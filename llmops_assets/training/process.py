@@ -19,8 +19,9 @@ def available_cores() -> int:
 
 
 def threads_per_rank(spec: StageSpec) -> int:
-    """Return the CPU threads of each rank: the spec's number, else the available cores divided among the ranks."""
-    return spec.num_threads or max(1, available_cores() // spec.num_processes)
+    """Return the CPU threads of each rank: the spec's number, else this machine's cores divided among its ranks."""
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", spec.num_processes))
+    return spec.num_threads or max(1, available_cores() // ranks_here)
 
 
 def is_main_rank() -> bool:

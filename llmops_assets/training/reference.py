@@ -59,7 +59,7 @@ def parent_policy(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, rows: Tr
             f"{job.asset}: DPO improves on an adapter, but the job has no parent; add an sft stage to the recipe"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    base = load_base_model(job.base_model, job.spec.precision)
+    base = load_base_model(job.base_model, job.spec.precision, job.spec.quantization)
     model = load_adapter(base, job.parent, job.base_model).to(device).eval()
     pairs = rows.train.select(range(min(PROBE_PAIRS, len(rows.train))))
     log_probs = _answer_log_probs(model, tokenizer, pairs)

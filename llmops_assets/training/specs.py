@@ -38,6 +38,12 @@ class StageSpec(BaseModel):
         default=list(LORA_TARGETS), min_length=1, description="Linear layers that get a LoRA."
     )
     precision: Literal["fp32", "bf16"] = Field(default="bf16", description="Base weights and compute.")
+    quantization: Literal["none", "8bit", "4bit"] = Field(
+        default="none",
+        # Left out where it is dumped, so that adapters which were trained before it existed keep their fingerprint.
+        exclude_if=lambda value: value == "none",
+        description="Frozen base weights under the LoRA: 8bit is LLM.int8, 4bit is QLoRA's NF4; needs bitsandbytes.",
+    )
     activation_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
     backend: Backend = Field(
         default="zero2", description="plain, ddp, or a DeepSpeed ZeRO stage (configs/deepspeed/<backend>.json)."
@@ -62,6 +68,15 @@ class StageSpec(BaseModel):
     def _plain_is_one_process(self) -> "StageSpec":
         if self.backend == "plain" and self.num_processes != 1:
             raise ValueError("backend: plain runs one process; choose ddp or zero2 for num_processes > 1")
+        return self
+
+    @model_validator(mode="after")
+    def _quantization_has_its_engine(self) -> "StageSpec":
+        if self.quantization != "none" and self.precision != "bf16":
+            raise ValueError(f"quantization: {self.quantization} computes in bfloat16; set precision: bf16")
+        # A continued adapter does not reach DPO's reference unchanged through ZeRO-3 over an NF4 base.
+        if self.quantization != "none" and self.backend == "zero3":
+            raise ValueError(f"quantization: {self.quantization} does not work with backend: zero3; choose zero2")
         return self
 
 
@@ -153,6 +168,10 @@ class TrainingResult(BaseModel):
     adapter_sha256: str
     steps: int
     resumed_from_step: int | None
+    world_sizes: dict[int, int] = Field(
+        description="Number of ranks by the step from which on they trained; two entries for a run that was resumed "
+        "on another number of ranks."
+    )
     metrics: dict[str, float] = Field(description="Last and mean figures, named as in metrics.jsonl.")
     tokens_seen: int
     train_seconds: float
