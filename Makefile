@@ -15,7 +15,10 @@ MLFLOW_PORT ?= 5000
 export LLMOPS_DAGSTER_UI_URL := http://127.0.0.1:$(DAGSTER_PORT)
 export LLMOPS_MLFLOW_UI_URL := http://127.0.0.1:$(MLFLOW_PORT)
 
-.PHONY: help venv demo test lint format dev clean distclean
+REMOTE = $(REMOTE_USER)@$(REMOTE_HOST)
+REPETITIONS ?= 10
+
+.PHONY: help venv demo test lint format dev chaos remote-push remote-tunnel remote-fetch clean distclean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,7 +29,7 @@ venv: $(VENV)/.ready ## Make the virtual environment from the pinned constraints
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,gpu]' -c constraints.txt
 	@touch $@
 
 demo: venv ## Run the main job: base -> CPT -> SFT v1.0 -> votes -> DPO v1.1 -> champion
@@ -49,6 +52,27 @@ format: venv ## Let ruff rewrite the code
 dev: venv ## Start the Dagster UI and daemon and the MLflow UI (INSTANCE=ray ...); Ctrl-C stops them
 	@mkdir -p $(LLMOPS_STATE_DIR)
 	@$(BIN)/llmops dev --instance $(INSTANCE) --dagster-port $(DAGSTER_PORT) --mlflow-port $(MLFLOW_PORT)
+
+chaos: venv ## Kill, cancel, fill and lock everything, REPETITIONS times each, and print what was left behind
+	$(BIN)/python -m llmops_assets_tests.chaos --repetitions $(REPETITIONS)
+
+remote-push remote-tunnel remote-fetch: remote-named
+
+.PHONY: remote-named
+remote-named:
+	@test -n "$(REMOTE_USER)" -a -n "$(REMOTE_HOST)" -a -n "$(REMOTE_DIR)" || \
+		{ echo "Set REMOTE_USER, REMOTE_HOST and REMOTE_DIR; docs/remote-gpu-box.md says to what." >&2; exit 2; }
+
+remote-push: ## Copy the project to REMOTE_USER@REMOTE_HOST:REMOTE_DIR and set it up there
+	rsync -az --delete --filter=':- .gitignore' ./ $(REMOTE):$(REMOTE_DIR)/
+	ssh $(REMOTE) "cd $(REMOTE_DIR) && make venv"
+
+remote-tunnel: ## Bring the Dagster and MLflow UIs of that machine here
+	ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=30 \
+		-L $(DAGSTER_PORT):127.0.0.1:3000 -L $(MLFLOW_PORT):127.0.0.1:5000 $(REMOTE)
+
+remote-fetch: ## Fetch the artifacts of that machine
+	rsync -az $(REMOTE):$(REMOTE_DIR)/.llmops/artifacts/ .llmops/artifacts/
 
 clean: ## Delete all state: artifacts, votes, runs, MLflow
 	rm -rf .llmops logs .logs_queue .pytest_cache .ruff_cache .import_linter_cache

@@ -19,9 +19,33 @@ class MissingVariables(LlmopsError):
     """An instance file takes values from environment variables that are not set."""
 
 
+# A LLMOPS_CONFIGS_DIR with recipes of its own need not repeat the instance files that ship with the project.
+_SHIPPED = Path(__file__).resolve().parent.parent / "configs"
+
+
 def instance_names() -> list[str]:
-    """The names under `configs/instances/`, in order."""
-    return sorted(file.parent.name for file in (configs_dir() / "instances").glob("*/dagster.yaml"))
+    """The names under `instances/` of the configs folder and of the project's own, in order."""
+    return sorted(_files())
+
+
+def instance_file(name: str) -> Path:
+    """The file of the instance `name`; one in the configs folder goes before one that ships with the project.
+
+    Raises:
+        UnknownInstance: no such file; the message lists the names.
+    """
+    files = _files()
+    if name not in files:
+        raise UnknownInstance(
+            f"there is no instance '{name}' under {configs_dir() / 'instances'}; there are {', '.join(sorted(files))}. "
+            "Choose one, or add a folder of that name with a dagster.yaml."
+        )
+    return files[name]
+
+
+def _files() -> dict[str, Path]:
+    folders = (_SHIPPED, configs_dir())
+    return {file.parent.name: file for folder in folders for file in (folder / "instances").glob("*/dagster.yaml")}
 
 
 def instance_home(name: str) -> Path:
@@ -31,17 +55,12 @@ def instance_home(name: str) -> Path:
     next start reads what was edited there.
 
     Raises:
-        UnknownInstance: no such file; the message lists the names.
+        UnknownInstance: as `instance_file`.
     """
-    if name not in instance_names():
-        raise UnknownInstance(
-            f"there is no instance '{name}' under {configs_dir() / 'instances'}; there are "
-            f"{', '.join(instance_names())}. Choose one, or add a folder {name}/ with a dagster.yaml."
-        )
+    target = instance_file(name)
     home = state_dir() / "instances" / name
     home.mkdir(parents=True, exist_ok=True)
     link = home / "dagster.yaml"
-    target = configs_dir() / "instances" / name / "dagster.yaml"
     if not (link.is_symlink() and link.readlink() == target):
         link.unlink(missing_ok=True)
         link.symlink_to(target)
@@ -53,8 +72,9 @@ def require_variables(name: str) -> None:
 
     Raises:
         MissingVariables: some are not; the message names them.
+        UnknownInstance: as `instance_file`.
     """
-    file = configs_dir() / "instances" / name / "dagster.yaml"
+    file = instance_file(name)
     missing = sorted({v for v in _variables(yaml.safe_load(file.read_text(encoding="utf-8"))) if v not in os.environ})
     if missing:
         raise MissingVariables(
