@@ -1,5 +1,6 @@
 """The content-addressed artifact store: assets keep pointers, bytes live here under an fsspec URL."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -127,6 +128,9 @@ class ArtifactStore(dg.ConfigurableResource):
             OSError: the disk is full or not writable; nothing appears under the final name.
         """
         files = {}
+        manifest_file = slot.output / MANIFEST
+        # A builder that was killed right here leaves one, which must not be listed as a file of the next.
+        manifest_file.unlink(missing_ok=True)
         for file in sorted(p for p in slot.output.rglob("*") if p.is_file()):
             _fsync(file)
             name = file.relative_to(slot.output).as_posix()
@@ -146,7 +150,6 @@ class ArtifactStore(dg.ConfigurableResource):
         )
         uri = self._uri(recipe, asset, fingerprint)
         fs, path = fsspec.core.url_to_fs(uri)
-        manifest_file = slot.output / MANIFEST
         manifest_file.write_text(manifest.model_dump_json(indent=2))
         _fsync(manifest_file)
         if _is_local(fs):
@@ -181,8 +184,23 @@ def _replace_folder(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # a torn upload without manifest: not an artifact
         shutil.rmtree(target)
-    source.replace(target)
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_folder(source, target)
     _fsync(target.parent)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Bring a folder to another file system, where it too appears whole or not at all."""
+    arriving = target.with_name(f"{target.name}.arriving")
+    shutil.rmtree(arriving, ignore_errors=True)
+    shutil.copytree(source, arriving)
+    for file in (path for path in arriving.rglob("*") if path.is_file()):
+        _fsync(file)
+    arriving.replace(target)
 
 
 def _fsync(path: Path) -> None:

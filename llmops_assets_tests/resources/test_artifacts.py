@@ -1,6 +1,7 @@
 """The artifact store: complete or absent, verified, built once."""
 
 import multiprocessing
+import tempfile
 import time
 from pathlib import Path
 
@@ -112,3 +113,33 @@ def test_two_processes_that_want_the_same_artifact_build_it_once(tmp_path: Path)
     for process in processes:
         process.join()
     assert outcomes == [False, True]
+
+
+def test_what_a_builder_left_that_was_killed_just_before_the_rename_is_no_file_of_the_next(
+    store: ArtifactStore,
+) -> None:
+    asked = request(x="1")
+    with store.building("lane", "thing", asked.fingerprint) as slot:
+        (slot.output / "a.txt").write_text("one")
+        (slot.output / "manifest.json").write_text("{}")
+
+    artifact, _ = build_once(store, asked, write("one"))
+
+    assert set(artifact.manifest.files) == {"a.txt"}
+    found = store.find("lane", "thing", asked.fingerprint)
+    assert found is not None
+    assert found.manifest == artifact.manifest
+
+
+def test_artifacts_may_lie_on_another_disk_than_the_builds(tmp_path: Path) -> None:
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second local file system, /dev/shm")
+    with tempfile.TemporaryDirectory(dir=other) as root:
+        store = ArtifactStore(root=root, staging=str(tmp_path / "staging"))
+
+        artifact, _ = build_once(store, request(x="1"), write("one"))
+
+        assert artifact.folder.is_relative_to(root)
+        assert [path.name for path in artifact.folder.parent.iterdir()] == [artifact.folder.name]
+        assert store.find("lane", "thing", request(x="1").fingerprint) is not None
