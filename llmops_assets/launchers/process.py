@@ -107,6 +107,8 @@ class ProcessRunLauncher(RunLauncher, ConfigurableClass):
         try:
             self._instance.add_run_tags(run.run_id, {PID_TAG: str(supervisor.pid)})
         except BaseException:
+            # By its handle first: for a moment after exec the kernel shows no environment, so no mark either.
+            supervisor.kill()
             stop_processes(lambda: marked_processes(RUN_MARKER, run.run_id), grace_seconds=0.0)
             raise
         finally:

@@ -1,11 +1,13 @@
 """What the Dagster UI does, through the same GraphQL API: start a run, cancel a run."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
 
 from llmops_assets.errors import LlmopsError
+from llmops_assets_tests.chaos.waiting import PATIENCE_SECONDS
 
 _LAUNCH = """
 mutation($params: ExecutionParams!) {
@@ -28,6 +30,8 @@ mutation($runId: String!) {
 }
 """
 
+_AGAIN_SECONDS = 0.2
+
 
 class RefusedByTheApi(LlmopsError):
     """The webserver cannot be reached, or answered with something else than success."""
@@ -49,10 +53,16 @@ def materialize(url: str, *, location: str, keys: list[tuple[str, str]], config:
 
 
 def terminate(url: str, run_id: str) -> None:
-    """The button "Terminate" of a run."""
-    answer = _ask(url, _TERMINATE, {"runId": run_id})["terminateRun"]
-    if answer["__typename"] != "TerminateRunSuccess":
-        raise RefusedByTheApi(f"{url}: terminateRun answered {json.dumps(answer)}")
+    """The button "Terminate" of a run; pressed again while the run is STARTING, when Dagster refuses to stop it.
+
+    Raises:
+        RefusedByTheApi: it is refused for another reason, or for too long.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (answer := _ask(url, _TERMINATE, {"runId": run_id})["terminateRun"])["__typename"] != "TerminateRunSuccess":
+        if not answer.get("message", "").endswith("having status STARTING.") or time.monotonic() > deadline:
+            raise RefusedByTheApi(f"{url}: terminateRun answered {json.dumps(answer)}")
+        time.sleep(_AGAIN_SECONDS)
 
 
 def _ask(url: str, query: str, variables: dict[str, Any]) -> dict[str, Any]:
