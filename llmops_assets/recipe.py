@@ -42,6 +42,10 @@ class BaseModelSpec(BaseModel):
             return BaseModelRef(name=self.name, revision=self.revision, digest=f"{self.name}@{self.revision}")
         return BaseModelRef(name=str(folder), digest=weights_digest(folder))
 
+    def location(self) -> str:
+        """Return the folder or the hub id, as `from_pretrained` takes it; reads no weights."""
+        return str(self._folder() or self.name)
+
     def template_digest(self) -> str:
         """Return the sha256 of the chat template; for a hub base it is fixed by the revision."""
         folder = self._folder()
@@ -56,7 +60,7 @@ class BaseModelSpec(BaseModel):
         Raises:
             TokenizerNotFoundError: there is none, or the hub cannot be reached.
         """
-        return find_tokenizer_file(str(self._folder() or self.name), self.revision)
+        return find_tokenizer_file(self.location(), self.revision)
 
     def _folder(self) -> Path | None:
         folder = embedded_base_model_path() if self.name == EMBEDDED else Path(self.name)

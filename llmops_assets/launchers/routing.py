@@ -83,10 +83,12 @@ class RoutingRunLauncher(RunLauncher, ConfigurableClass):
                         "class": str,
                         "config": Field(Permissive(), is_required=False, description="As the launcher itself has it."),
                         "offers": Field(
-                            {"gpus": Field(int, description="GPUs that one run gets there.")},
+                            {
+                                "gpus": Field(int, is_required=False, description="GPUs that one run gets there."),
+                                "gpu_memory": Field(str, is_required=False, description="Of each GPU, as 80GB."),
+                            },
                             is_required=False,
-                            description="A run that asks for more is refused at launch. For launchers that do not look "
-                            "for themselves: Kubernetes, for one, would leave such a run pending.",
+                            description="A run that asks for more is refused at launch, before a GPU is taken for it.",
                         ),
                     },
                     key_label_name="name",

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun
 from pydantic import ValidationError
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.recipe import Recipe, RecipeError, load_recipe
+from llmops_assets.recipe import BaseModelSpec, Recipe, RecipeError, load_recipe
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.specs import AnyStageSpec
 
@@ -26,9 +26,11 @@ class RunDemand:
 
     Attributes:
         stages: The spec of every training stage of the run, by op name (`<recipe>__<asset>`), with the run's overrides.
+        bases: The base model that each of them trains on, by op name too.
     """
 
     stages: Mapping[str, AnyStageSpec]
+    bases: Mapping[str, BaseModelSpec] = field(default_factory=dict)
 
     @property
     def gpus(self) -> int:
@@ -54,12 +56,14 @@ def demand_of(
     Raises:
         UnknownDemand: a recipe is broken or gone, has lost the stage, or an override in the run config is not valid.
     """
-    stages = {}
+    stages, bases = {}, {}
     for op_name in op_names:
         recipe_name, _, asset = op_name.rpartition("__")
         if recipe_name and asset in STAGE_OF_ASSET:
-            stages[op_name] = _stage(op_name, recipe_name, STAGE_OF_ASSET[asset], run_config, recipe_named)
-    return RunDemand(stages)
+            recipe = _recipe(op_name, recipe_name, recipe_named)
+            stages[op_name] = _stage(op_name, recipe, STAGE_OF_ASSET[asset], run_config)
+            bases[op_name] = recipe.base_model
+    return RunDemand(stages, bases)
 
 
 def run_demand(instance: DagsterInstance, run: DagsterRun) -> RunDemand:
@@ -83,22 +87,20 @@ def _recipe_named(name: str) -> Recipe:
     return load_recipe(configs_dir() / "recipes" / f"{name}.yaml")
 
 
-def _stage(
-    op_name: str,
-    recipe_name: str,
-    stage: str,
-    run_config: Mapping[str, Any],
-    recipe_named: Callable[[str], Recipe],
-) -> AnyStageSpec:
+def _recipe(op_name: str, recipe_name: str, recipe_named: Callable[[str], Recipe]) -> Recipe:
     try:
-        spec: AnyStageSpec | None = getattr(recipe_named(recipe_name), stage)
+        return recipe_named(recipe_name)
     except RecipeError as error:
         raise UnknownDemand(
             f"cannot tell how many GPUs {op_name} asks for, its recipe cannot be used: {error}"
         ) from error
+
+
+def _stage(op_name: str, recipe: Recipe, stage: str, run_config: Mapping[str, Any]) -> AnyStageSpec:
+    spec: AnyStageSpec | None = getattr(recipe, stage)
     if spec is None:
         raise UnknownDemand(
-            f"cannot tell how many GPUs {op_name} asks for: recipe {recipe_name} has no section {stage} any more. "
+            f"cannot tell how many GPUs {op_name} asks for: recipe {recipe.name} has no section {stage} any more. "
             "Reload the code location and launch again."
         )
     overrides = ((run_config.get("ops") or {}).get(op_name) or {}).get("config") or {}

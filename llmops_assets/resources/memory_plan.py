@@ -25,8 +25,9 @@ def plan_lines(recipe: Recipe, *, gpu: str, gpus: int, stage: str | None, config
     Raises NothingToPlan, BadSize, UnknownShape and GpuQueryFailed.
     """
     available, where = _size(gpu)
-    shape = shape_of_file(config) if config is not None else shape_of_base(recipe.base_model.resolve())
-    base = str(config) if config is not None else recipe.base_model.name
+    base_model = recipe.base_model
+    shape = shape_of_file(config) if config is not None else shape_of_base(base_model.location(), base_model.revision)
+    base = str(config) if config is not None else base_model.name
     yield f"{recipe.name} on {base}: {shape.family}, {shape.parameters / 1e9:.3f} billion weights; {where}"
     for name, spec in _stages(recipe, stage):
         yield ""

@@ -54,7 +54,7 @@ def _check_memory(job: TrainingJob, gpus: list[Gpu], on_line: Callable[[str], No
         on_line(f"memory was not checked: the size of {gpus[0].name} is not known")
         return
     try:
-        shape = shape_of_base(job.base_model)
+        shape = shape_of_base(job.base_model.name, job.base_model.revision)
     except UnknownShape as error:
         on_line(f"memory was not checked: {error}")
         return

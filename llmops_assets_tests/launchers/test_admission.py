@@ -24,9 +24,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def launch(instance: dg.DagsterInstance, *, gpus: int | None, **sft: Any) -> dg.DagsterRun:
-    """Send the SFT stage of the embedded recipe, with these settings, to a launcher that offers `gpus` GPUs."""
-    offers = {} if gpus is None else {"offers": {"gpus": gpus}}
+def launch(
+    instance: dg.DagsterInstance, *, gpus: int | None = None, gpu_memory: str | None = None, **sft: Any
+) -> dg.DagsterRun:
+    """Send the SFT stage of the embedded recipe, with these settings, to a launcher that offers this much."""
+    offered = {key: value for key, value in {"gpus": gpus, "gpu_memory": gpu_memory}.items() if value is not None}
+    offers = {"offers": offered} if offered else {}
     launcher = RoutingRunLauncher(
         routes={GPU_POOL: "box"}, default="box", launchers={"box": {**recording("box"), **offers}}
     )
@@ -63,6 +66,13 @@ def test_too_many_gpus_are_refused_and_not_tried_again(instance: dg.DagsterInsta
     [refused] = instance.get_runs(limit=1)
     assert "launched_by" not in refused.tags
     assert refused.tags[MAX_RETRIES_TAG] == "0"
+
+
+def test_too_little_memory_is_refused_with_what_would_fit(instance: dg.DagsterInstance) -> None:
+    with pytest.raises(RunRefused, match=r"python_docs/sft_adapter: stage sft needs about .* These changes fit: "):
+        launch(instance, gpu_memory="4GB", batch_size=512)
+    assert launch(instance, gpu_memory="24GB", batch_size=8).tags["launched_by"] == "box"
+    assert launch(instance, gpu_memory="1GB", batch_size=8, device="cpu").tags["launched_by"] == "box"
 
 
 def test_settings_that_cannot_be_read_are_refused_with_their_key(instance: dg.DagsterInstance) -> None:

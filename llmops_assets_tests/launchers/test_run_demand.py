@@ -36,6 +36,7 @@ def test_stage_that_insists_on_gpus_asks_for_one_per_rank() -> None:
     asked = demand("tiny__sft_adapter", sft={"device": "gpu", "num_processes": 4})
 
     assert (asked.gpus, asked.placed_gpus) == (4, 0)
+    assert asked.bases["tiny__sft_adapter"].name == "embedded"
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])

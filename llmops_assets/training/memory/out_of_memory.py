@@ -25,7 +25,7 @@ def out_of_memory(error: BaseException, job: TrainingJob) -> str | None:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     told = f"stage {job.spec.stage} ran out of memory on {where}: {first.rstrip('.')}. "
     try:
-        shape = shape_of_base(job.base_model)
+        shape = shape_of_base(job.base_model.name, job.base_model.revision)
     except UnknownShape as unknown:
         return f"{told}Lower batch_size and raise gradient_accumulation, or set activation_checkpointing ({unknown})."
     estimated = estimate(job.spec, shape).total

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.training.specs import LORA_TARGETS, BaseModelRef
+from llmops_assets.training.specs import LORA_TARGETS
 
 # Where a family has biases, and whether it normalises queries and keys per head (transformers 5.23 modelling files).
 _QKV_BIAS = {"qwen2": True, "qwen3": False, "llama": False, "mistral": False}
@@ -133,21 +133,21 @@ def shape_of_file(path: Path) -> ModelShape:
     return shape_of_config(config, str(path))
 
 
-def shape_of_base(base: BaseModelRef) -> ModelShape:
+def shape_of_base(name: str, revision: str | None) -> ModelShape:
     """Read the shape of a local folder, or of a hub repository whose config.json is in the cache; asks no server.
 
     Raises UnknownShape.
     """
-    if (folder := Path(base.name)).is_dir():
+    if (folder := Path(name)).is_dir():
         return shape_of_file(folder / "config.json")
     # Reads its environment when it is imported, which a worker prepares first.
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(base.name, "config.json", revision=base.revision)
+    cached = try_to_load_from_cache(name, "config.json", revision=revision)
     if not isinstance(cached, str):
-        at = "" if base.revision is None else f" at {base.revision}"
+        at = "" if revision is None else f" at {revision}"
         raise UnknownShape(
-            f"config.json of {base.name}{at} is neither in a folder nor in the Hugging Face cache; download it with "
-            f"`hf download {base.name} config.json`, or plan with --config path/to/config.json"
+            f"config.json of {name}{at} is neither in a folder nor in the Hugging Face cache; download it with "
+            f"`hf download {name} config.json`, or plan with --config path/to/config.json"
         )
     return shape_of_file(Path(cached))

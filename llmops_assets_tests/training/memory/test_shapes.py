@@ -36,7 +36,7 @@ def test_qwen3_has_norms_on_queries_and_keys_and_a_head_size_of_its_own() -> Non
 
 
 def test_base_model_folder_is_read(base: BaseModelRef) -> None:
-    assert shape_of_base(base).hidden == 48
+    assert shape_of_base(base.name, base.revision).hidden == 48
 
 
 def test_hub_model_is_read_from_the_cache_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,11 +46,11 @@ def test_hub_model_is_read_from_the_cache_only(tmp_path: Path, monkeypatch: pyte
     commit = "a" * 40
     missing = BaseModelRef(name="someone/model", revision=commit, digest="x")
     with pytest.raises(UnknownShape, match=r"someone/model at aaaa.*hf download.*--config"):
-        shape_of_base(missing)
+        shape_of_base(missing.name, missing.revision)
     snapshot = tmp_path / "models--someone--model" / "snapshots" / commit
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text(json.dumps(model("llama").config.to_dict()))
-    assert shape_of_base(missing).family == "llama"
+    assert shape_of_base(missing.name, missing.revision).family == "llama"
 
 
 @pytest.mark.parametrize(
