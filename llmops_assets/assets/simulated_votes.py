@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,7 @@ from llmops_assets.data.preference_prompts import preference_prompts
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.job import SamplingJob
 from llmops_assets.feedback.errors import UnsafeText
-from llmops_assets.feedback.records import Battle, Message, Response
+from llmops_assets.feedback.records import Battle, Message, Response, Verdict
 from llmops_assets.feedback.simulated_rater import RULE, SIMULATED_RATER, rate
 from llmops_assets.feedback.specs import SimulatedRaterSpec
 from llmops_assets.feedback.store import FeedbackStore
@@ -57,19 +58,20 @@ def simulate_votes(
     samples = _samples(recipe, rater, adapter, sft_set, artifacts, trainer)
     sha = adapter_sha256(adapter)
     rows = [json.loads(line) for line in (samples.folder / "samples.jsonl").read_text().splitlines()]
-    votes = 0
+    return store.record_judged_battles(_judged(recipe.name, rows, samples, sha, rater), SIMULATED_RATER)
+
+
+def _judged(
+    recipe: str, rows: list[dict], samples: Artifact, sha: str, rater: SimulatedRaterSpec
+) -> Iterator[tuple[str, Battle, Verdict]]:
     for row in rows:
         try:
-            battle = _battle(recipe.name, row, sha, rater)
+            battle = _battle(recipe, row, sha, rater)
         except UnsafeText as error:  # a sample may spell out a chat token; nobody may vote on that
             print(f"sample {row['id']} is left out: {error}")
             continue
         battle_id = "sim-" + hashlib.sha256(f"{samples.manifest.fingerprint} {row['id']}".encode()).hexdigest()[:32]
-        store.record_battle(battle, battle_id=battle_id)
-        verdict = rate(battle.prompt[-1].content, battle.left.text, battle.right.text)
-        store.record_vote(battle_id, SIMULATED_RATER, verdict, idempotency_key=battle_id)
-        votes += 1
-    return votes
+        yield battle_id, battle, rate(battle.prompt[-1].content, battle.left.text, battle.right.text)
 
 
 def _battle(recipe: str, row: dict, version: str, rater: SimulatedRaterSpec) -> Battle:

@@ -1,6 +1,6 @@
 """The feedback store: the one place where battles and votes are written, counted and selected."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -148,6 +148,37 @@ class FeedbackStore:
         with self._database.write() as connection:
             raters.ensure_rater(connection, rater_id, rater.kind, rater.trust)
             return add_vote(connection, new)
+
+    def record_judged_battles(self, judged: Iterable[tuple[str, Battle, Verdict]], rater: Rater) -> int:
+        """Store battles under the ids given, each with the verdict of `rater`, in one transaction; return how many.
+
+        Readers see all of the votes or none, so a trigger that counts them never starts on half a batch. Repeating it
+        adds nothing. Raises as `record_battle` and `record_vote` do, and has then stored nothing.
+        """
+        rater_id = self._identity.rater_id(rater)
+        count = 0
+        with self._database.write() as connection:
+            raters.ensure_rater(connection, rater_id, rater.kind, rater.trust)
+            for battle_id, battle, verdict in judged:
+                now = datetime.now(UTC)
+                add_battle(connection, battle, battle_id, now)
+                vote = NewVote(
+                    vote_id=new_id(),
+                    battle_id=battle_id,
+                    rater_id=rater_id,
+                    verdict=verdict,
+                    reason_tags=[],
+                    comment=None,
+                    shown_at=None,
+                    voted_at=now,
+                    dwell_ms=None,
+                    supersedes=None,
+                    retracted=False,
+                    idempotency_key=battle_id,
+                )
+                add_vote(connection, vote)
+                count += 1
+        return count
 
     def retract_vote(self, vote_id: str, rater: Rater) -> str:
         """Take a vote back by adding a retraction, whose id is returned. Raises `UnknownVote`, `VoteRefused`."""

@@ -14,7 +14,7 @@ from llmops_assets.feedback.errors import (
     VersionRefused,
     VoteRefused,
 )
-from llmops_assets.feedback.records import Message, Response
+from llmops_assets.feedback.records import Battle, Message, Response, Verdict
 from llmops_assets.feedback.store import FeedbackStore
 from llmops_assets_tests.feedback.ballot_box import ANN, BOB, DPO, LANE, SFT, battle, register, vote
 
@@ -51,6 +51,18 @@ def test_a_pair_keeps_the_sides_as_they_were_shown(store: FeedbackStore):
     assert (pair.chosen_version, pair.rejected_version, pair.chosen_side) == (DPO, SFT, "right")
     assert pair.prompt == [Message(role="user", content="What does len() return?")]
     assert pair.rater_kind == "human"
+
+
+def test_judged_battles_arrive_together_once_or_not_at_all(store: FeedbackStore):
+    judged: list[tuple[str, Battle, Verdict]] = [(f"sim-{n}", battle(f"What is {n}?"), "left") for n in range(3)]
+    stranger = battle("Who?", left_version="0" * 64)
+    with pytest.raises(UnknownVersion):
+        store.record_judged_battles([*judged, ("sim-3", stranger, "left")], ANN)
+    assert store.count_usable(LANE, after_seq=0).new_usable == 0
+    assert store.record_judged_battles(judged, ANN) == 3
+    assert store.record_judged_battles(judged, ANN) == 3
+    assert store.count_usable(LANE, after_seq=0).new_usable == 3
+    assert store.stats(LANE).votes == 3
 
 
 def test_a_vote_on_an_unknown_battle_names_it_and_what_to_do(store: FeedbackStore):
