@@ -10,6 +10,7 @@ from llmops_assets.assets.preference_sets import preference_set_asset, preferenc
 from llmops_assets.assets.release import champion_asset
 from llmops_assets.assets.sft_sets import sft_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
+from llmops_assets.automation.overlooked_retries import overlooked_retries_sensor
 from llmops_assets.automation.schedules import weekly_dpo_schedule
 from llmops_assets.automation.sensors import enough_preferences_sensor
 from llmops_assets.recipe import Recipe, load_recipes
@@ -48,5 +49,5 @@ def lane(recipe: Recipe) -> dg.Definitions:
 # One process per run: training is a process of its own anyway, and a step process each would cost seconds.
 defs = dg.Definitions.merge(
     *(lane(recipe) for recipe in load_recipes(configs_dir() / "recipes")),
-    dg.Definitions(resources=default_resources(), executor=dg.in_process_executor),
+    dg.Definitions(sensors=[overlooked_retries_sensor], resources=default_resources(), executor=dg.in_process_executor),
 )
