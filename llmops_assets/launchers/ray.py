@@ -258,18 +258,24 @@ class RayJobRunLauncher(RayRunLauncher):
 
     def _settle(self, run_id: str) -> None:
         """Waits until the run's worker has started or its job is over, and ends a run whose job ended without it."""
+        answered = time.monotonic()
         while True:
             time.sleep(_POLL_SECONDS)
             try:
-                job = self._cluster.job(_submission_id(run_id))
                 run = self._instance.get_run_by_id(run_id)
             except DagsterInvariantViolationError:
                 return  # The instance was closed: this process is ending.
-            except RayUnreachable as error:
-                logger.warning("cannot follow the Ray job of run %s: %s", run_id, error)
-                continue
             if run is None or run.is_finished or run.status == DagsterRunStatus.STARTED:
                 return
+            try:
+                job = self._cluster.job(_submission_id(run_id))
+            except RayUnreachable as error:
+                logger.warning("cannot follow the Ray job of run %s: %s", run_id, error)
+                if time.monotonic() - answered >= self._unreachable_seconds:
+                    self._end_without_worker(run, f"For {self._unreachable_seconds} s: {error}")
+                    return
+                continue
+            answered = time.monotonic()
             if job is None or job.status.is_terminal():
                 message = "The Ray cluster does not know the run's job any more." if job is None else _ending(job)
                 self._end_without_worker(run, message)

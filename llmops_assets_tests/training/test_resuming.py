@@ -94,8 +94,8 @@ def test_kill_in_the_middle_of_a_checkpoint_resumes_from_the_one_before(
 def test_killed_rank_and_killed_torchrun_are_reported_at_once_and_cost_no_bytes(
     sft_two_ranks: Run, tmp_path: Path
 ) -> None:
-    done, whole = sft_two_ranks
-    job = make_job(tmp_path, done.base_model, done.train_file, done.spec.model_dump() | {"logging_steps": 1})
+    whole_job, whole = sft_two_ranks
+    job = continued(whole_job, 2, tmp_path, TWO_RANKS)
     trainer = Trainer(grace_seconds=20)
 
     def killed(target: str, line_start: str) -> str:
@@ -112,10 +112,11 @@ def test_killed_rank_and_killed_torchrun_are_reported_at_once_and_cost_no_bytes(
         assert _running_with(str(tmp_path)) == []
         return str(loss.value)
 
-    assert "rank 1 was ended by SIGKILL" in killed("rank 1", "step 3/")
+    assert "rank 1 was ended by SIGKILL" in killed("rank 1", "tiny/sft_adapter: ")
     assert "the process that runs the ranks" in killed("torchrun", "libraries loaded")
     resumed = trainer.train(job, environment={"CUDA_VISIBLE_DEVICES": ""}, on_line=lambda line: None)
-    assert resumed.resumed_from_step == 2
+    # The headline comes before the engine starts; a kill that is late all the same may find one more checkpoint.
+    assert resumed.resumed_from_step in (2, 4)
     assert resumed.adapter_sha256 == whole.adapter_sha256
 
 
