@@ -41,7 +41,7 @@ def main() -> int:
     interrupted = False
     rows: list[Row] = []
     try:
-        lane = options.lane or _built_lane(folder / "lane")
+        lane = options.lane.resolve() if options.lane is not None else _built_lane(folder / "lane")
         print(f"built in {time.monotonic() - began:.0f} s; {len(names)} faults x {options.repetitions}", flush=True)
         _run_rows(names, lane, folder, options.repetitions, options.parallel)
     except KeyboardInterrupt:
