@@ -125,26 +125,18 @@ class FeedbackStore:
         `idempotency_key` of the same rater returns the first vote's id. Raises `UnknownBattle`, `UnknownVote`,
         `VoteRefused`, or `UnsafeText` for a comment with chat tokens.
         """
-        if verdict not in get_args(Verdict):
-            raise VoteRefused(f"verdict {verdict!r} is unknown; use one of {', '.join(get_args(Verdict))}.")
         rater_id = self._identity.rater_id(rater)
-        try:
-            new = NewVote(
-                vote_id=new_id(),
-                battle_id=battle_id,
-                rater_id=rater_id,
-                verdict=verdict,
-                reason_tags=list(reason_tags),
-                comment=comment,
-                shown_at=shown_at,
-                voted_at=datetime.now(UTC),
-                dwell_ms=dwell_ms,
-                supersedes=supersedes,
-                retracted=False,
-                idempotency_key=idempotency_key,
-            )
-        except ValidationError as error:
-            raise VoteRefused(f"vote on battle {battle_id!r}: {describe(error)}") from error
+        new = _new_vote(
+            battle_id,
+            rater_id,
+            verdict,
+            idempotency_key,
+            reason_tags=list(reason_tags),
+            comment=comment,
+            shown_at=shown_at,
+            dwell_ms=dwell_ms,
+            supersedes=supersedes,
+        )
         with self._database.write() as connection:
             raters.ensure_rater(connection, rater_id, rater.kind, rater.trust)
             return add_vote(connection, new)
@@ -160,23 +152,8 @@ class FeedbackStore:
         with self._database.write() as connection:
             raters.ensure_rater(connection, rater_id, rater.kind, rater.trust)
             for battle_id, battle, verdict in judged:
-                now = datetime.now(UTC)
-                add_battle(connection, battle, battle_id, now)
-                vote = NewVote(
-                    vote_id=new_id(),
-                    battle_id=battle_id,
-                    rater_id=rater_id,
-                    verdict=verdict,
-                    reason_tags=[],
-                    comment=None,
-                    shown_at=None,
-                    voted_at=now,
-                    dwell_ms=None,
-                    supersedes=None,
-                    retracted=False,
-                    idempotency_key=battle_id,
-                )
-                add_vote(connection, vote)
+                add_battle(connection, battle, battle_id, datetime.now(UTC))
+                add_vote(connection, _new_vote(battle_id, rater_id, verdict, idempotency_key=battle_id))
                 count += 1
         return count
 
@@ -237,3 +214,23 @@ class FeedbackStore:
         newest. Raises `OSError` when a file cannot be read or written.
         """
         return import_file(self._database, path, deployment, quarantine)
+
+
+def _new_vote(battle_id: str, rater_id: str, verdict: Verdict, idempotency_key: str | None, **details: Any) -> NewVote:
+    """A vote of this moment; `details` are further fields of `NewVote`. Raises `VoteRefused`, `UnsafeText`."""
+    if verdict not in get_args(Verdict):
+        raise VoteRefused(f"verdict {verdict!r} is unknown; use one of {', '.join(get_args(Verdict))}.")
+    bare: dict[str, Any] = {"reason_tags": [], "comment": None, "shown_at": None, "dwell_ms": None, "supersedes": None}
+    try:
+        return NewVote(
+            vote_id=new_id(),
+            battle_id=battle_id,
+            rater_id=rater_id,
+            verdict=verdict,
+            voted_at=datetime.now(UTC),
+            retracted=False,
+            idempotency_key=idempotency_key,
+            **(bare | details),
+        )
+    except ValidationError as error:
+        raise VoteRefused(f"vote on battle {battle_id!r}: {describe(error)}") from error

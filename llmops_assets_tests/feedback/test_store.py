@@ -58,6 +58,8 @@ def test_judged_battles_arrive_together_once_or_not_at_all(store: FeedbackStore)
     stranger = battle("Who?", left_version="0" * 64)
     with pytest.raises(UnknownVersion):
         store.record_judged_battles([*judged, ("sim-3", stranger, "left")], ANN)
+    with pytest.raises(VoteRefused, match="verdict 'up' is unknown"):
+        store.record_judged_battles([*judged, ("sim-3", battle("Who?"), "up")], ANN)  # type: ignore[list-item]
     assert store.count_usable(LANE, after_seq=0).new_usable == 0
     assert store.record_judged_battles(judged, ANN) == 3
     assert store.record_judged_battles(judged, ANN) == 3
