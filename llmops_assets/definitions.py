@@ -15,6 +15,7 @@ from llmops_assets.automation.schedules import weekly_dpo_schedule
 from llmops_assets.automation.sensors import enough_preferences_sensor
 from llmops_assets.recipe import Recipe, load_recipes
 from llmops_assets.resources.defaults import default_resources
+from llmops_assets.resources.ignored_interrupts import redeliver_ignored_interrupts
 from llmops_assets.settings import configs_dir
 
 
@@ -45,6 +46,9 @@ def lane(recipe: Recipe) -> dg.Definitions:
         schedules.append(weekly_dpo_schedule(recipe, recipe.preferences, job))
     return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, sensors=sensors, schedules=schedules)
 
+
+# Run workers load this module first, and must hear a request to stop whatever they are doing.
+redeliver_ignored_interrupts()
 
 # One process per run: training is a process of its own anyway, and a step process each would cost seconds.
 defs = dg.Definitions.merge(
