@@ -14,7 +14,8 @@ from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.feedback.specs import PreferenceSpec
 from llmops_assets.training.digests import file_sha256, weights_digest
-from llmops_assets.training.specs import BaseModelRef, CptSpec, DpoSpec, SftSpec
+from llmops_assets.training.job import BaseModelRef
+from llmops_assets.training.specs import CptSpec, DpoSpec, SftSpec
 
 EMBEDDED = "embedded"
 

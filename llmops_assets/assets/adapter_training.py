@@ -18,8 +18,9 @@ from llmops_assets.resources.lost_rank import RankLost
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.settings import configs_dir
+from llmops_assets.training.job import AdapterRef, BaseModelRef, TrainingJob
 from llmops_assets.training.loss_curve import loss_curve_png
-from llmops_assets.training.specs import AdapterRef, AnyStageSpec, BaseModelRef, TrainingJob
+from llmops_assets.training.specs import AnyStageSpec
 
 # Settings that decide where a training runs and how it is watched, not what comes out of it.
 RUNTIME_ONLY = frozenset({"logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"})

@@ -13,7 +13,7 @@ from llmops_assets.evaluation.specs import EvaluationSpec
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.digests import file_sha256
-from llmops_assets.training.specs import BaseModelRef
+from llmops_assets.training.job import BaseModelRef
 
 CODE_VERSION = "1"
 

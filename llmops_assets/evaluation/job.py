@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.specs import EvaluationSpec
 from llmops_assets.training.adapter_files import write_atomically
-from llmops_assets.training.specs import AdapterRef, BaseModelRef
+from llmops_assets.training.job import AdapterRef, BaseModelRef
 
 Job = TypeVar("Job", bound=BaseModel)
 

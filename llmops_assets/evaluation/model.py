@@ -10,8 +10,8 @@ from transformers.utils import logging
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.inputs import Message, as_chat
+from llmops_assets.training.job import AdapterRef, BaseModelRef
 from llmops_assets.training.model import load_adapter, load_base_model, load_tokenizer
-from llmops_assets.training.specs import AdapterRef, BaseModelRef
 
 
 class UnusableChatTemplate(LlmopsError):

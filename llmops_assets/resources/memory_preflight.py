@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.resources.gpus import Gpu, GpuQueryFailed, visible_gpus
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.memory.estimate import estimate
 from llmops_assets.training.memory.report import gigabytes, shortage
 from llmops_assets.training.memory.shapes import UnknownShape, shape_of_base
-from llmops_assets.training.specs import TrainingJob
 
 
 class TooFewGpus(LlmopsError):

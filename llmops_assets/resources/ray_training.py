@@ -33,7 +33,7 @@ from llmops_assets.resources.rank_placement import (
     resources_per_rank,
 )
 from llmops_assets.training.adapter_files import write_atomically
-from llmops_assets.training.specs import TrainingJob
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.worker import ERROR_FILE
 
 AUTOSCALING = "LLMOPS_RAY_AUTOSCALING"

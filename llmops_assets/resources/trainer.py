@@ -16,7 +16,7 @@ from llmops_assets.evaluation.scores import AdapterScores
 from llmops_assets.resources.lost_rank import RankLost, how_it_was_lost
 from llmops_assets.resources.memory_preflight import check_before_start
 from llmops_assets.resources.supervised_process import SupervisedProcessFailed, run_supervised
-from llmops_assets.training.specs import TrainingJob, TrainingResult
+from llmops_assets.training.job import TrainingJob, TrainingResult
 
 OnLine = Callable[[str], None]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.digests import file_sha256
-from llmops_assets.training.specs import AdapterRef, BaseModelRef, StageSpec
+from llmops_assets.training.job import AdapterRef, BaseModelRef
+from llmops_assets.training.specs import StageSpec
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from llmops_assets.training.device import trains_on_gpu
-from llmops_assets.training.specs import TrainingJob
+from llmops_assets.training.job import TrainingJob
 
 
 def shared_arguments(job: TrainingJob) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.arguments import shared_arguments
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.rows import TrainingRows, read_rows, require_any, required_text
-from llmops_assets.training.specs import TrainingJob
 from llmops_assets.training.whole_steps import WholeSteps
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"

@@ -11,8 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer
 
 from llmops_assets.errors import LlmopsError
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.model import ADAPTER
-from llmops_assets.training.specs import TrainingJob
 
 _ZERO_OPTIMIZERS = {
     1: "DeepSpeedZeroOptimizer",

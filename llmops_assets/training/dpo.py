@@ -11,6 +11,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from llmops_assets.training.arguments import shared_arguments
 from llmops_assets.training.chat_template import conversation_ids, require_trainable_template
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.rows import (
     BrokenRow,
     TrainingRows,
@@ -18,7 +19,7 @@ from llmops_assets.training.rows import (
     require_any,
     required_messages,
 )
-from llmops_assets.training.specs import DpoSpec, TrainingJob
+from llmops_assets.training.specs import DpoSpec
 from llmops_assets.training.whole_steps import WholeSteps
 
 

@@ -21,7 +21,8 @@ from transformers import (
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.adapter_files import CorruptAdapter, check_shape, verify_adapter
 from llmops_assets.training.digests import weights_digest
-from llmops_assets.training.specs import AdapterRef, BaseModelRef, StageSpec
+from llmops_assets.training.job import AdapterRef, BaseModelRef
+from llmops_assets.training.specs import StageSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ADAPTER = "default"

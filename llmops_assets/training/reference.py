@@ -16,9 +16,9 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.adapter_files import WEIGHTS_FILE
 from llmops_assets.training.chat_template import conversation_ids
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.model import load_adapter, load_base_model
 from llmops_assets.training.rows import TrainingRows
-from llmops_assets.training.specs import TrainingJob
 
 REFERENCE = "ref"
 PROBE_PAIRS = 4

@@ -15,8 +15,8 @@ from llmops_assets.training.checkpoints import (
     world_sizes_of,
 )
 from llmops_assets.training.disk_space import set_room_aside
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.process import is_main_rank
-from llmops_assets.training.specs import TrainingJob
 from llmops_assets.training.universal_checkpoint import convert_to_universal, loading_universal, universal_folder
 
 

@@ -24,6 +24,7 @@ from llmops_assets.training.deepspeed_engine import (
 )
 from llmops_assets.training.disk_space import DiskFull, give_room_back, room_for
 from llmops_assets.training.environment import run_environment
+from llmops_assets.training.job import TrainingJob, TrainingResult
 from llmops_assets.training.model import (
     adapter_config,
     adapter_kept_in_float32,
@@ -41,7 +42,6 @@ from llmops_assets.training.reference import (
     reference_weights_digest,
 )
 from llmops_assets.training.resuming import ResumePoint, beginning, find_resume_point, fitted, prepare_resume
-from llmops_assets.training.specs import TrainingJob, TrainingResult
 from llmops_assets.training.stopping import StopAtStepBoundary
 from llmops_assets.training.tracking import MlflowRun
 

@@ -10,6 +10,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from llmops_assets.training.arguments import shared_arguments
 from llmops_assets.training.chat_template import assistant_mask, require_trainable_template
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.rows import (
     BrokenRow,
     TrainingRows,
@@ -17,7 +18,6 @@ from llmops_assets.training.rows import (
     require_any,
     required_messages,
 )
-from llmops_assets.training.specs import TrainingJob
 from llmops_assets.training.whole_steps import WholeSteps
 
 IGNORED = -100

@@ -3,48 +3,83 @@
 Specs are flat on purpose: Dagster's launchpad config refuses nested plain models.
 """
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Backend = Literal["plain", "ddp", "zero1", "zero2", "zero3"]
-Stage = Literal["cpt", "sft", "dpo"]
+Stage = Literal["cpt", "sft", "kd", "dpo", "kto"]
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class StageSpec(BaseModel):
-    """Hyper-parameters that every stage shares. Unknown keys are errors; every key is read by the worker."""
+class RowsSpec(BaseModel):
+    """How a data set becomes the rows that a worker trains on. Decided when rows are prepared, not when they train."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_steps: int = Field(gt=0, description="Optimizer steps; the run ends after exactly this many.")
+    max_length: int = Field(default=512, gt=1, description="Tokens per row; longer ones are handled by `long_rows`.")
+    validation_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="Share of the training rows, drawn by hash, that is not trained on but gives the validation loss; "
+        "apart from the sets that gates read.",
+    )
+
+
+class StageSpec(RowsSpec):
+    """Hyper-parameters that every stage shares. Unknown keys are errors; every key is read by the worker."""
+
+    max_steps: int | None = Field(
+        default=None, gt=0, description="Optimizer steps at most; with `epochs`, whichever ends first."
+    )
+    epochs: float | None = Field(default=None, gt=0, description="Passes over the training rows.")
     learning_rate: float = Field(gt=0, description="Peak learning rate of AdamW.")
     lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Schedule after warm-up; each decays to zero except constant."
     )
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay on the LoRA matrices.")
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="The same as a share of all steps.")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay on the trained matrices.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this global norm.")
-    batch_size: int = Field(default=8, gt=0, description="Sequences (pairs for DPO) per process and micro step.")
+    batch_size: int = Field(default=8, gt=0, description="Rows (pairs for DPO) per process and micro step.")
     gradient_accumulation: int = Field(default=1, gt=0, description="Micro steps per optimizer step.")
-    max_length: int = Field(default=512, gt=1, description="Tokens per row; longer rows are handled by the stage.")
     seed: int = Field(default=7, ge=0, description="Seeds initialisation, shuffling and dropout.")
-    lora_r: int = Field(default=16, gt=0, description="Rank of a new LoRA; a continued adapter keeps its parent's.")
+    finetuning: Literal["lora", "full"] = Field(
+        default="lora", description="Train a LoRA over frozen weights, or all parameters of the model."
+    )
+    adapter_mode: Literal["continue", "merge_then_new"] = Field(
+        default="continue",
+        description="What becomes of a parent adapter: trained further, or merged into the base under a new LoRA.",
+    )
+    lora_r: int = Field(
+        default=16, gt=0, description="Rank of the LoRA; a continued one grows to it and is never shrunk."
+    )
     lora_alpha: int = Field(default=32, gt=0, description="LoRA scale numerator (scale = alpha / r).")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the LoRA A matrix.")
     lora_targets: list[str] = Field(
         default=list(LORA_TARGETS), min_length=1, description="Linear layers that get a LoRA."
     )
+    fused_lora: bool = Field(
+        default=True,
+        description="Compute base and LoRA of a linear layer in one autograd function, where its weights are not "
+        "quantised and no dropout is on.",
+    )
     precision: Literal["fp32", "bf16"] = Field(default="bf16", description="Base weights and compute.")
     quantization: Literal["none", "8bit", "4bit"] = Field(
         default="none",
-        # Left out where it is dumped, so that adapters which were trained before it existed keep their fingerprint.
-        exclude_if=lambda value: value == "none",
         description="Frozen base weights under the LoRA: 8bit is LLM.int8, 4bit is QLoRA's NF4; needs bitsandbytes.",
     )
+    attention: Literal["auto", "eager", "sdpa", "segments", "flash_attention_2", "flash_attention_3"] = Field(
+        default="auto",
+        description="auto: flash attention 3, then 2, where a GPU has its kernels; else segments for packed rows "
+        "(causal attention inside each document, no mask over pairs of tokens) and sdpa for padded ones.",
+    )
     activation_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
+    compile: Literal["none", "layers"] = Field(
+        default="none", description="layers: torch.compile of each decoder layer; pays off on GPUs and long runs."
+    )
     backend: Backend = Field(
         default="zero2", description="plain, ddp, or a DeepSpeed ZeRO stage (configs/deepspeed/<backend>.json)."
     )
@@ -61,8 +96,40 @@ class StageSpec(BaseModel):
         default=0, ge=0, description="CPU threads per rank; 0 divides the cores of the process among the ranks."
     )
     logging_steps: int = Field(default=5, gt=0, description="Steps between two progress lines.")
+    eval_every: int = Field(
+        default=0,
+        ge=0,
+        description="Steps between two validation losses; 0 takes one at the end. Needs validation_share.",
+    )
+    early_stop_evaluations: int = Field(
+        default=0, ge=0, description="Stop after so many validation losses in a row without improvement; 0 never does."
+    )
+    early_stop_min_delta: float = Field(
+        default=0.0, ge=0, description="A validation loss improves if it is lower than the best one by more than this."
+    )
+    loss_spike_factor: float = Field(
+        default=10.0,
+        ge=0,
+        description="Stop with advice when the loss is this many times its running median, three progress lines in a "
+        "row; 0 looks for NaN and infinity alone.",
+    )
     checkpoint_every: int = Field(default=50, gt=0, description="Steps between two resumable checkpoints.")
     keep_checkpoints: int = Field(default=2, gt=0, description="Older checkpoints are deleted.")
+    report_to: list[Literal["tensorboard", "wandb"]] = Field(
+        default=[], description="Trackers beside MLflow; each needs its package (`pip install -e '.[trackers]'`)."
+    )
+
+    @model_validator(mode="after")
+    def _ends_some_time(self) -> "StageSpec":
+        if self.max_steps is None and self.epochs is None:
+            raise ValueError("a stage needs max_steps, epochs, or both")
+        return self
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> "StageSpec":
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("warmup_steps and warmup_ratio say the same twice; keep one of them")
+        return self
 
     @model_validator(mode="after")
     def _plain_is_one_process(self) -> "StageSpec":
@@ -74,10 +141,33 @@ class StageSpec(BaseModel):
     def _quantization_has_its_engine(self) -> "StageSpec":
         if self.quantization != "none" and self.precision != "bf16":
             raise ValueError(f"quantization: {self.quantization} computes in bfloat16; set precision: bf16")
-        # A continued adapter does not reach DPO's reference unchanged through ZeRO-3 over an NF4 base.
         if self.quantization != "none" and self.backend == "zero3":
             raise ValueError(f"quantization: {self.quantization} does not work with backend: zero3; choose zero2")
         return self
+
+    @model_validator(mode="after")
+    def _full_has_no_lora(self) -> "StageSpec":
+        if self.finetuning == "lora":
+            return self
+        unread = [key for key in ("lora_r", "lora_alpha", "lora_dropout", "lora_targets") if self._differs(key)]
+        if unread:
+            raise ValueError(f"{', '.join(unread)}: not read with finetuning: full; remove them")
+        if self.quantization != "none":
+            raise ValueError(f"quantization: {self.quantization} freezes the base; it goes with finetuning: lora alone")
+        return self
+
+    @model_validator(mode="after")
+    def _early_stop_has_evaluations(self) -> "StageSpec":
+        if self.early_stop_evaluations and not self.eval_every:
+            raise ValueError("early_stop_evaluations needs eval_every, the steps between two validation losses")
+        if self.eval_every and not self.validation_share:
+            raise ValueError("eval_every needs validation_share, the rows that the validation loss is taken on")
+        if self.early_stop_min_delta and not self.early_stop_evaluations:
+            raise ValueError("early_stop_min_delta has no effect without early_stop_evaluations")
+        return self
+
+    def _differs(self, key: str) -> bool:
+        return getattr(self, key) != type(self).model_fields[key].default
 
 
 class CptSpec(StageSpec):
@@ -86,22 +176,90 @@ class CptSpec(StageSpec):
     stage: Literal["cpt"] = "cpt"
 
 
-class SftSpec(StageSpec):
+class ChatRows(RowsSpec):
+    """How conversations become rows."""
+
+    batching: Literal["padded", "padding_free", "packed"] = Field(
+        default="padded",
+        description="padded: rows of one micro step are filled up to the longest; padding_free: they follow each other "
+        "in one row, apart from each other; packed: rows hold as many conversations as fit max_length.",
+    )
+    long_rows: Literal["drop", "drop_turns", "cut_prompt", "error"] = Field(
+        default="drop",
+        description="A conversation beyond max_length: left out, shortened by its last whole exchanges, or by the "
+        "beginning of its first question, or an error. An answer is never cut; each case is counted.",
+    )
+
+
+class SftSpec(ChatRows, StageSpec):
     """Supervised fine-tuning on `messages`; only assistant tokens, the stop token included, carry loss."""
 
     stage: Literal["sft"] = "sft"
 
 
+class KdSpec(ChatRows, StageSpec):
+    """Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531) of a teacher with the student's tokenizer.
+
+    sequence: fine-tune on the teacher's own answers (Kim & Rush 2016, arXiv 1606.07947). logits: on each answer token
+    `alpha * cross-entropy + (1 - alpha) * temperature^2 * divergence` to the teacher's distribution.
+    """
+
+    stage: Literal["kd"] = "kd"
+    method: Literal["logits", "sequence"] = Field(
+        default="logits", description="Match the teacher's distribution, or imitate the answers that it writes."
+    )
+    temperature: float = Field(default=2.0, gt=0, description="Softens both distributions; logits only.")
+    alpha: float = Field(default=0.5, ge=0, le=1, description="Weight of the cross-entropy term; logits only.")
+    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = Field(
+        default="forward_kl",
+        description="forward_kl: KL(teacher || student); reverse_kl: KL(student || teacher); jsd: the mixture of both "
+        "(Agarwal et al. 2023, arXiv 2306.13649).",
+    )
+    jsd_beta: float = Field(default=0.5, gt=0, lt=1, description="Weight of the teacher in the mixture of jsd.")
+    top_k: int = Field(
+        default=64,
+        gt=0,
+        description="Tokens whose teacher log-prob is kept at each position; the rest is one tail mass.",
+    )
+
+    @model_validator(mode="after")
+    def _logit_settings_are_read(self) -> "KdSpec":
+        if self.method == "sequence":
+            unread = [key for key in ("temperature", "alpha", "divergence", "jsd_beta", "top_k") if self._differs(key)]
+            if unread:
+                raise ValueError(f"{', '.join(unread)}: not read with method: sequence; remove them")
+        elif self.divergence != "jsd" and self._differs("jsd_beta"):
+            raise ValueError(f"jsd_beta has no effect with divergence: {self.divergence}; use jsd or drop it")
+        return self
+
+
 class DpoSpec(StageSpec):
-    """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290) against the frozen parent adapter."""
+    """Direct preference optimization (Rafailov et al. 2023, arXiv 2305.18290) against a frozen reference policy."""
 
     stage: Literal["dpo"] = "dpo"
     beta: float = Field(default=0.1, gt=0, description="Strength of the KL tie to the reference policy.")
-    loss_type: Literal["sigmoid", "robust", "ipo", "hinge"] = Field(
-        default="sigmoid", description="robust expects label_smoothing = share of flipped votes."
+    loss_type: Literal["sigmoid", "robust", "ipo", "hinge", "apo_zero", "apo_down"] = Field(
+        default="sigmoid",
+        description="robust expects label_smoothing = share of flipped votes; ipo is arXiv 2310.12036; apo_zero and "
+        "apo_down (arXiv 2408.06266) are for chosen answers better, or worse, than the policy's own.",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Read by robust only; 0 otherwise.")
     sft_weight: float = Field(default=0.0, ge=0, description="Weight of an added NLL term on the chosen answer.")
+    reference: str = Field(
+        default="previous",
+        pattern=r"^(previous|anchor:v\d+\.\d+)$",
+        description="The reference policy: the adapter that is continued, or one version of the lane (anchor:v1.0).",
+    )
+    batching: Literal["padded", "padding_free", "prefix_sharing"] = Field(
+        default="padded",
+        description="padding_free: answers follow each other in one row without padding; prefix_sharing: the prompt of "
+        "a pair is computed once for both of its answers.",
+    )
+    long_rows: Literal["drop", "cut_prompt", "error"] = Field(
+        default="drop",
+        description="A pair with an answer that ends beyond max_length: left out, shortened by the beginning of its "
+        "first question, or an error. An answer is never cut; each case is counted.",
+    )
 
     @model_validator(mode="after")
     def _no_dropout(self) -> "DpoSpec":
@@ -116,67 +274,20 @@ class DpoSpec(StageSpec):
         return self
 
 
-AnyStageSpec = Annotated[CptSpec | SftSpec | DpoSpec, Field(discriminator="stage")]
+class KtoSpec(StageSpec):
+    """Kahneman-Tversky optimization (Ethayarajh et al. 2024, arXiv 2402.01306) on single answers with a thumb each."""
+
+    stage: Literal["kto"] = "kto"
+    beta: float = Field(default=0.1, gt=0, description="Strength of the KL tie to the reference policy, the parent.")
+    desirable_weight: float = Field(default=1.0, gt=0, description="Weight of answers with a thumb up.")
+    undesirable_weight: float = Field(default=1.0, gt=0, description="Weight of answers with a thumb down.")
+    long_rows: Literal["drop", "cut_prompt", "error"] = Field(default="drop", description="As in DPO.")
+
+    @model_validator(mode="after")
+    def _no_dropout(self) -> "KtoSpec":
+        if self.lora_dropout:
+            raise ValueError("lora_dropout: KTO compares policy and reference without dropout; set it to 0")
+        return self
 
 
-class BaseModelRef(BaseModel):
-    """A base model: a local folder, or a hub repository at one revision."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(description="Local folder or hub id, as `from_pretrained` takes it.")
-    revision: str | None = Field(default=None, description="Commit of the hub repository.")
-    digest: str = Field(description="sha256 of the weights for a local folder, else `name@revision`.")
-
-
-class AdapterRef(BaseModel):
-    """An adapter on disk: a folder with adapter_config.json and adapter_model.safetensors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: Path
-    sha256: str = Field(description="sha256 of adapter_model.safetensors.")
-    base_digest: str = Field(description="Digest of the base that it was trained on.")
-
-
-class TrainingJob(BaseModel):
-    """The spec file of one training process: everything that it reads comes from here."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = 1
-    recipe: str
-    asset: str
-    fingerprint: str
-    spec: AnyStageSpec
-    base_model: BaseModelRef
-    parent: AdapterRef | None = None
-    train_file: Path
-    eval_file: Path | None = None
-    inputs: dict[str, str] = Field(description="Data version of every input, by name.")
-    deepspeed_config: dict[str, Any] | None = Field(default=None, description="Content of configs/deepspeed/*.json.")
-    output_dir: Path = Field(description="Receives the adapter; training_result.json is written there last.")
-    checkpoint_dir: Path
-
-
-class TrainingResult(BaseModel):
-    """What rank 0 writes last, atomically: the proof that training ended, and the facts for the run card."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: Literal[1] = 1
-    adapter_sha256: str
-    steps: int
-    resumed_from_step: int | None
-    world_sizes: dict[int, int] = Field(
-        description="Number of ranks by the step from which on they trained; two entries for a run that was resumed "
-        "on another number of ranks."
-    )
-    metrics: dict[str, float] = Field(description="Last and mean figures, named as in metrics.jsonl.")
-    tokens_seen: int
-    train_seconds: float
-    engine: str = Field(description="Class of the engine that ran, e.g. DeepSpeedZeroOptimizer.")
-    reference: dict[str, float | str] | None = Field(
-        default=None, description="DPO only: sha256 of the reference and the log-prob check against the parent."
-    )
-    environment: dict[str, str | int | float | bool | None]
+AnyStageSpec = Annotated[CptSpec | SftSpec | KdSpec | DpoSpec | KtoSpec, Field(discriminator="stage")]

@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llmops_assets.errors import LlmopsError
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.process import is_main_rank, prepare_environment
-from llmops_assets.training.specs import TrainingJob
 
 ERROR_FILE = "training_error.json"
 

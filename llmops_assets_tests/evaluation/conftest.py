@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 import llmops_assets.base_model
 from llmops_assets.evaluation.model import Policy, load_policy
 from llmops_assets.training.digests import file_sha256, weights_digest
-from llmops_assets.training.specs import AdapterRef, BaseModelRef
+from llmops_assets.training.job import AdapterRef, BaseModelRef
 
 EMBEDDED = Path(llmops_assets.base_model.__file__).parent / "apidocs_qwen2"
 CONTEXT = 128

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 from llmops_assets.resources.defaults import trainer
 from llmops_assets.resources.memory_preflight import TooFewGpus, WillNotFit, check_before_start
 from llmops_assets.resources.trainer import Trainer
-from llmops_assets.training.specs import BaseModelRef, TrainingJob
+from llmops_assets.training.job import BaseModelRef, TrainingJob
 from llmops_assets_tests.training.conftest import make_job
 
 from .recorded_gpus import put_on_path

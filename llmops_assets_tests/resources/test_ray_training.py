@@ -25,7 +25,8 @@ from llmops_assets.resources.rank_placement import (
 )
 from llmops_assets.resources.trainer import Trainer, WorkerFailed
 from llmops_assets.training.checkpoints import latest_complete
-from llmops_assets.training.specs import BaseModelRef, SftSpec, TrainingJob, TrainingResult
+from llmops_assets.training.job import BaseModelRef, TrainingJob, TrainingResult
+from llmops_assets.training.specs import SftSpec
 from llmops_assets_tests.resources.local_ray import free_ports, two_ray_nodes
 from llmops_assets_tests.resources.waiting import wait_until
 from llmops_assets_tests.training.conftest import make_base, make_job, sentence, write_jsonl

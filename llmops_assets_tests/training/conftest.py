@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from llmops_assets.training.digests import file_sha256, weights_digest
-from llmops_assets.training.specs import AdapterRef, BaseModelRef, TrainingJob, TrainingResult
+from llmops_assets.training.job import AdapterRef, BaseModelRef, TrainingJob, TrainingResult
 
 REPOSITORY = Path(__file__).parents[2]
 CHATML = (

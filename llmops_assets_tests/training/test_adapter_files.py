@@ -15,8 +15,9 @@ from llmops_assets.training.adapter_files import (
     write_adapter,
 )
 from llmops_assets.training.digests import file_sha256
+from llmops_assets.training.job import AdapterRef, BaseModelRef, TrainingJob, TrainingResult
 from llmops_assets.training.model import BaseModelUnavailable, load_adapter, load_base_model, load_tokenizer
-from llmops_assets.training.specs import AdapterRef, BaseModelRef, SftSpec, TrainingJob, TrainingResult
+from llmops_assets.training.specs import SftSpec
 
 from .conftest import adapter_ref, make_base
 

@@ -8,8 +8,8 @@ from llmops_assets.training.chat_template import (
     mask_preview,
     require_trainable_template,
 )
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import load_tokenizer
-from llmops_assets.training.specs import BaseModelRef
 
 from .conftest import CHATML
 

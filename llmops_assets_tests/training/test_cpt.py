@@ -7,9 +7,9 @@ import pytest
 from datasets import Dataset
 
 from llmops_assets.training import cpt
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import load_base_model, load_tokenizer, new_adapter
 from llmops_assets.training.rows import BrokenRow, NothingToTrain
-from llmops_assets.training.specs import BaseModelRef
 
 from .conftest import Files, make_job, write_jsonl
 

@@ -6,8 +6,8 @@ import pytest
 
 from llmops_assets.training import sft
 from llmops_assets.training.deepspeed_engine import WrongEngine, require_engine, zero_stage
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import load_base_model, load_tokenizer, new_adapter
-from llmops_assets.training.specs import BaseModelRef
 
 from .conftest import Files, make_job
 

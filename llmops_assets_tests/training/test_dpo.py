@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from llmops_assets.training import dpo
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import load_tokenizer
 from llmops_assets.training.rows import BrokenRow
-from llmops_assets.training.specs import BaseModelRef
 
 from .conftest import Files, make_job, write_jsonl
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from llmops_assets.training.job import TrainingJob, TrainingResult
 from llmops_assets.training.progress import Progress, read_metrics, terminal_line
-from llmops_assets.training.specs import TrainingJob, TrainingResult
 
 
 def test_metrics_file_of_a_run_has_a_row_for_each_logged_step(sft_zero2: tuple[TrainingJob, TrainingResult]) -> None:

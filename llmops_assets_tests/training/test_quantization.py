@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from llmops_assets.training import model
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import QuantizationUnavailable, load_base_model, new_adapter
-from llmops_assets.training.specs import BaseModelRef, SftSpec
+from llmops_assets.training.specs import SftSpec
 
 from .conftest import Files, adapter_ref, make_job, run_to_result
 

@@ -7,6 +7,7 @@ from peft import LoraConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from llmops_assets.training import dpo
+from llmops_assets.training.job import BaseModelRef, TrainingJob, TrainingResult
 from llmops_assets.training.model import load_adapter, load_base_model, load_tokenizer
 from llmops_assets.training.reference import (
     MissingParent,
@@ -15,7 +16,6 @@ from llmops_assets.training.reference import (
     parent_policy,
     reference_weights_digest,
 )
-from llmops_assets.training.specs import BaseModelRef, TrainingJob, TrainingResult
 
 from .conftest import Files, adapter_ref, make_job, run_to_result
 

@@ -13,8 +13,8 @@ import pytest
 from llmops_assets.resources.lost_rank import RankLost
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.checkpoints import MARKER, all_checkpoints, latest_complete, mark_complete, step_of
+from llmops_assets.training.job import BaseModelRef, TrainingJob, TrainingResult
 from llmops_assets.training.resuming import beginning, find_resume_point
-from llmops_assets.training.specs import BaseModelRef, TrainingJob, TrainingResult
 
 from .conftest import Files, make_job, run_to_result, run_worker, worker_command, worker_environment
 

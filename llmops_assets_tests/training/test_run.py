@@ -7,8 +7,8 @@ import pytest
 from safetensors import safe_open
 
 from llmops_assets.training.digests import file_sha256
+from llmops_assets.training.job import BaseModelRef, TrainingJob, TrainingResult
 from llmops_assets.training.run import train
-from llmops_assets.training.specs import BaseModelRef, TrainingJob, TrainingResult
 
 from .conftest import Files, make_job, run_to_result
 

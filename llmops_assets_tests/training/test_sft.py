@@ -6,9 +6,9 @@ import pytest
 
 from llmops_assets.training import sft
 from llmops_assets.training.chat_template import assistant_mask
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import load_tokenizer
 from llmops_assets.training.rows import BrokenRow, NothingToTrain
-from llmops_assets.training.specs import BaseModelRef
 
 from .conftest import make_job, write_jsonl
 

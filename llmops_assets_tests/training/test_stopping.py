@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from llmops_assets.training.checkpoints import latest_complete, step_of
-from llmops_assets.training.specs import BaseModelRef
+from llmops_assets.training.job import BaseModelRef
 
 from .conftest import Files, make_job, run_to_result, worker_command, worker_environment
 

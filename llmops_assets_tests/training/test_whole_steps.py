@@ -5,8 +5,8 @@ from pathlib import Path
 from accelerate.data_loader import BatchSamplerShard, SeedableRandomSampler
 from torch.utils.data import BatchSampler
 
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.run import train
-from llmops_assets.training.specs import BaseModelRef
 from llmops_assets.training.whole_steps import FilledUp
 
 from .conftest import Files, make_job, write_jsonl

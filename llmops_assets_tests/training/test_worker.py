@@ -7,8 +7,8 @@ import pytest
 
 from llmops_assets.training import worker
 from llmops_assets.training.deepspeed_engine import MissingDeepspeedConfig, start_engine
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.process import WrongWorldSize, prepare_environment
-from llmops_assets.training.specs import BaseModelRef
 
 from .conftest import Files, make_job
 

@@ -1,9 +1,9 @@
 """Memory that runs out while a stage trains, told as what to change instead of as a traceback."""
 
+from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.memory.estimate import estimate
 from llmops_assets.training.memory.report import advice, gigabytes
 from llmops_assets.training.memory.shapes import UnknownShape, shape_of_base
-from llmops_assets.training.specs import TrainingJob
 
 # A run that failed although it was estimated to fit: the way out must save a share of the estimate that shows.
 _SAVING = 0.2

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from llmops_assets.training import run, worker
+from llmops_assets.training.job import BaseModelRef, TrainingJob
 from llmops_assets.training.memory.out_of_memory import out_of_memory
-from llmops_assets.training.specs import BaseModelRef, TrainingJob
 from llmops_assets_tests.training.conftest import Files, make_job
 
 

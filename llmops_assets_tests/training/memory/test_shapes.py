@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.memory.shapes import UnknownShape, shape_of_base, shape_of_config, shape_of_file
-from llmops_assets.training.specs import BaseModelRef
 
 from .models import model, shape
 
