@@ -1,0 +1,101 @@
+"""MLflow runs of a sweep: one parent for the sweep, and under it one run for each of its points."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from llmops_assets.resources.tracking import TrackedRun, Tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SWEEP_TAG = "llmops/sweep"
+POINT_TAG = "llmops/sweep_point"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class PointTracking(Tracking):
+    """Tracking whose training runs are children of a sweep's parent run, named after their point."""
+
+    parent_run_id: str
+    point: str
+
+    @contextmanager
+    def training_run(
+        self, *, experiment: str, name: str, dagster_run_id: str, tags: dict[str, str], params: dict[str, Any]
+    ) -> Iterator[TrackedRun]:
+        """Open the run of one point; otherwise as `Tracking.training_run`."""
+        family = {PARENT_TAG: self.parent_run_id, POINT_TAG: self.point}
+        with super().training_run(
+            experiment=experiment,
+            name=f"{name} {self.point}",
+            dagster_run_id=dagster_run_id,
+            tags=tags | family,
+            params=params,
+        ) as run:
+            yield run
+
+
+def under_parent(tracking: Tracking, *, parent_run_id: str, point: str) -> PointTracking:
+    """Return `tracking` for one point of the sweep whose parent run is `parent_run_id`."""
+    return PointTracking(**tracking.model_dump(), parent_run_id=parent_run_id, point=point)
+
+
+def sweep_parent_run(tracking: Tracking, *, experiment: str, name: str, fingerprint: str, lock: Path) -> str:
+    """Return the id of the parent run of the sweep `fingerprint`, created by the point that comes first.
+
+    MLflow cannot create a run unless it exists, so the points of one machine go through the file `lock`; should two
+    machines start in the same instant, `close_parent_run` makes one parent of theirs.
+    """
+    client = tracking._client()
+    experiment_id = tracking._experiment(client, experiment)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        parents = _parents(client, experiment_id, fingerprint)
+        if parents:
+            return parents[0]
+        return client.create_run(experiment_id, run_name=name, tags={SWEEP_TAG: fingerprint}).info.run_id
+
+
+def close_parent_run(
+    tracking: Tracking,
+    run_id: str,
+    *,
+    figures: Mapping[str, float],
+    settings: Mapping[str, Any],
+    files: Sequence[Path],
+) -> None:
+    """Write what the sweep found to its parent run: figures and settings of the best point, and the report's files.
+
+    Settings are tags here, for parameters of a run cannot change, and another point may be the best tomorrow.
+    """
+    client = tracking._client()
+    _adopt(client, run_id)
+    for key, value in figures.items():
+        client.log_metric(run_id, f"best/{key}", value)
+    for key, value in settings.items():
+        client.set_tag(run_id, f"best/{key}", str(value))
+    for file in files:
+        client.log_artifact(run_id, str(file))
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _adopt(client: "MlflowClient", run_id: str) -> None:
+    """Give the children of other parents of the same sweep to `run_id`, and delete those parents."""
+    run = client.get_run(run_id)
+    experiment_id = run.info.experiment_id
+    for other in _parents(client, experiment_id, run.data.tags[SWEEP_TAG]):
+        if other == run_id:
+            continue
+        for child in client.search_runs([experiment_id], filter_string=f"tags.`{PARENT_TAG}` = '{other}'"):
+            client.set_tag(child.info.run_id, PARENT_TAG, run_id)
+        client.delete_run(other)
+
+
+def _parents(client: "MlflowClient", experiment_id: str, fingerprint: str) -> list[str]:
+    """Return the ids of the sweep's parent runs, the oldest first."""
+    found = client.search_runs([experiment_id], filter_string=f"tags.`{SWEEP_TAG}` = '{fingerprint}'")
+    return [run.info.run_id for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))]

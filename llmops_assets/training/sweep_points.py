@@ -1,0 +1,208 @@
+"""Sweeps: a grid or a list in the recipe becomes points, each the settings of one training on the same rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from llmops_assets.training.specs import AnyStageSpec, Stage
+
+Location = tuple[str | int, ...]
+
+SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+
+# `dagster job backfill --partitions` and the UI's partition field split what is typed into them at commas.
+SEPARATOR = ":"
+_LONGEST_VALUE = 32
+
+_PREPARED = "is decided when rows are prepared, once for all points; make it a setting of the stage"
+_WATCHED = "changes where a training runs or how it is watched, not what comes out of it"
+NOT_SWEPT: Mapping[str, str] = {
+    "stage": "names the stage that the sweep trains; it is a key of the sweep",
+    **dict.fromkeys(["max_length", "validation_share", "batching", "long_rows"], _PREPARED),
+    **dict.fromkeys(["reference", "precision", "method", "top_k"], _PREPARED),
+    **dict.fromkeys(["logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"], _WATCHED),
+    **dict.fromkeys(["report_to", "eval_every"], _WATCHED),
+}
+
+
+class SweepSpec(BaseModel):
+    """Several trainings of one stage, told apart by a few settings and compared by one figure."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: Stage = Field(description="The stage whose settings all points start from.")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default={}, description="Values by key of the stage; every combination of them is a point."
+    )
+    points: list[Annotated[dict[str, Any], Field(min_length=1)]] = Field(
+        default=[], description="In place of a grid: the settings of each point, by key of the stage."
+    )
+    metric: str = Field(
+        default="eval_loss", min_length=1, description="Figure of a training, as in its metrics, that ranks the points."
+    )
+    goal: Literal["min", "max"] = Field(default="min", description="Whether the lowest or the highest is the best.")
+    max_steps: int | None = Field(
+        default=None, gt=0, description="Quick mode: optimizer steps at most, in place of the stage's own."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "SweepSpec":
+        if bool(self.grid) == bool(self.points):
+            raise ValueError("a sweep has either a grid or a list of points")
+        return self
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The swept keys, in the order in which the recipe first names them."""
+        named = [*self.grid, *(key for point in self.points for key in point)]
+        return tuple(dict.fromkeys(named))
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One training of a sweep."""
+
+    name: str
+    settings: dict[str, Any]
+    spec: AnyStageSpec
+
+
+def sweep_points(sweep: SweepSpec, stage: AnyStageSpec) -> tuple[SweepPoint, ...]:
+    """Return the points of `sweep` over the settings of `stage`; of a grid the last key changes fastest.
+
+    A name is made of the point's settings alone (`learning_rate=1e-05:lora_r=8`), so that it stays what it is when
+    other points come and go.
+
+    Raises:
+        ValidationError: a key that the stage does not have or that cannot be swept, a value that it cannot use, a point
+            given twice, a metric that no training would report. All problems at once; each is located inside `sweep`.
+    """
+    problems = [*_unfit_keys(sweep, stage), *_unfit_metric(sweep, stage)]
+    points: list[SweepPoint] = []
+    for settings, where in () if problems else _combinations(sweep):
+        try:
+            point = _point(sweep, stage, settings)
+        except ValidationError as error:
+            problems += [_relocated(dict(details), settings, where) for details in error.errors()]
+            continue
+        location = where.get("", ("grid", *list(settings)[:1]))
+        twin = next((other for other in points if other.spec == point.spec), None)
+        if twin is not None:
+            again = "is given twice" if twin.name == point.name else f"is the same training as {twin.name}"
+            problems.append(_problem(location, f"{point.name} {again}; remove one", settings))
+        points.append(point)
+    if problems:
+        unique = {(problem.get("loc"), str(problem["type"])): problem for problem in problems}
+        raise ValidationError.from_exception_data("SweepSpec", list(unique.values()))
+    return tuple(points)
+
+
+def check_sweeps(sweeps: Mapping[str, SweepSpec], stages: Mapping[str, AnyStageSpec | None]) -> None:
+    """Check that every sweep fits the stage that it names; for a validator of the recipe, under the key `sweeps`.
+
+    Raises:
+        ValidationError: as `sweep_points`, or a stage that the recipe does not have; located from `sweeps` on.
+    """
+    problems: list[InitErrorDetails] = []
+    for name, sweep in sweeps.items():
+        stage = stages.get(sweep.stage)
+        if stage is None:
+            sentence = f"the recipe has no stage {sweep.stage}; add its section or name another stage"
+            problems.append(_problem(("sweeps", name, "stage"), sentence, sweep.stage))
+            continue
+        try:
+            sweep_points(sweep, stage)
+        except ValidationError as error:
+            problems += [
+                _problem(("sweeps", name, *details["loc"]), details["msg"], details["input"])
+                for details in error.errors()
+            ]
+    if problems:
+        raise ValidationError.from_exception_data("Recipe", problems)
+
+
+def _unfit_keys(sweep: SweepSpec, stage: AnyStageSpec) -> list[InitErrorDetails]:
+    named: list[tuple[str, Location]] = [(key, ("grid", key)) for key in sweep.grid]
+    named += [(key, ("points", index, key)) for index, point in enumerate(sweep.points) for key in point]
+    problems = []
+    for key, location in named:
+        if key not in type(stage).model_fields:
+            problems.append(_problem(location, f"is no key of stage {sweep.stage}; correct its spelling", key))
+        elif key in NOT_SWEPT:
+            problems.append(_problem(location, f"cannot be swept: it {NOT_SWEPT[key]}", key))
+        elif key == "max_steps" and sweep.max_steps is not None:
+            problems.append(_problem(location, "is swept, and max_steps of the sweep would undo that; keep one", key))
+    return problems
+
+
+def _unfit_metric(sweep: SweepSpec, stage: AnyStageSpec) -> list[InitErrorDetails]:
+    if not sweep.metric.startswith("eval_") or stage.validation_share:
+        return []
+    sentence = (
+        f"{sweep.metric} is taken on validation rows, and stage {sweep.stage} holds none back; set its "
+        "validation_share, or rank by a figure of the training such as mean_loss"
+    )
+    return [_problem(("metric",), sentence, sweep.metric)]
+
+
+def _combinations(sweep: SweepSpec) -> list[tuple[dict[str, Any], dict[str, Location]]]:
+    """Return the settings of every point, each with where its values stand in the sweep (`""`: the point itself)."""
+    if sweep.points:
+        return [
+            (point, {"": ("points", index)} | {key: ("points", index, key) for key in point})
+            for index, point in enumerate(sweep.points)
+        ]
+    choices: list[list[tuple[str, int, Any]]] = [
+        [(key, index, value) for index, value in enumerate(values)] for key, values in sweep.grid.items()
+    ]
+    return [
+        (
+            {key: value for key, _, value in chosen},
+            {key: ("grid", key, index) for key, index, _ in chosen},
+        )
+        for chosen in product(*choices)
+    ]
+
+
+def _point(sweep: SweepSpec, stage: AnyStageSpec, settings: dict[str, Any]) -> SweepPoint:
+    quick = {} if sweep.max_steps is None else {"max_steps": sweep.max_steps}
+    spec = TypeAdapter(AnyStageSpec).validate_python({**stage.model_dump(), **quick, **settings})
+    # The validated values, for YAML reads 1e-5 as a string.
+    read = {key: getattr(spec, key) for key in settings}
+    return SweepPoint(name=point_name(read), settings=read, spec=spec)
+
+
+def point_name(settings: Mapping[str, Any]) -> str:
+    """Return the name of the point with these settings, fit for a partition key and a shell word.
+
+    >>> point_name({"learning_rate": 1e-5, "lora_targets": ["q_proj", "v_proj"]})
+    'learning_rate=1e-05:lora_targets=q_proj-v_proj'
+    """
+    return SEPARATOR.join(f"{key}={_short(value)}" for key, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    text = "-".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    if len(text) > _LONGEST_VALUE:
+        return f"{text[:_LONGEST_VALUE].rsplit('-', 1)[0]}-{sha256(text.encode()).hexdigest()[:6]}"
+    return text
+
+
+def _relocated(error: dict[str, Any], settings: dict[str, Any], where: dict[str, Location]) -> InitErrorDetails:
+    """Turn an error of the stage's spec into one of the sweep, at the value of the recipe that causes it."""
+    location: Location = tuple(part for part in error["loc"] if part not in ("cpt", "sft", "kd", "dpo", "kto"))
+    sentence = error["msg"].removeprefix("Value error, ")
+    if location and location[0] in where:
+        return _problem((*where[str(location[0])], *location[1:]), sentence, error["input"])
+    point = point_name(settings)
+    return _problem(where.get("", ("grid", *list(settings)[:1])), f"{point}: {sentence}", settings)
+
+
+def _problem(location: Location, sentence: str, value: Any) -> InitErrorDetails:
+    kind = PydanticCustomError("sweep", "{sentence}", {"sentence": sentence})
+    return InitErrorDetails(type=kind, loc=location, input=value)
