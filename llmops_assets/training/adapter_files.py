@@ -56,21 +56,14 @@ def verify_adapter(ref: AdapterRef, base: BaseModelRef) -> dict[str, Any]:
         raise CorruptAdapter(f"{config}: not JSON ({error}); materialize the parent adapter again") from error
 
 
-def check_shape(parent_config: dict[str, Any], spec: StageSpec, path: Path) -> None:
-    """Raise WrongAdapterShape unless `spec` asks for the rank, scale and target layers of the parent adapter."""
-    wanted = {"r": spec.lora_r, "lora_alpha": spec.lora_alpha, "target_modules": sorted(spec.lora_targets)}
-    found = {
-        "r": parent_config.get("r"),
-        "lora_alpha": parent_config.get("lora_alpha"),
-        "target_modules": sorted(parent_config.get("target_modules") or []),
-    }
-    spec_keys = {"r": "lora_r", "lora_alpha": "lora_alpha", "target_modules": "lora_targets"}
-    for key, value in wanted.items():
-        if found[key] != value:
-            raise WrongAdapterShape(
-                f"{spec_keys[key]}: {value} differs from the parent adapter's {found[key]} ({path / CONFIG_FILE}); a "
-                "stage that continues an adapter keeps its shape, so set the same value in every stage of the recipe"
-            )
+def check_targets(parent_config: dict[str, Any], spec: StageSpec, path: Path) -> None:
+    """Raise WrongAdapterShape unless `spec` asks for the target layers of the parent adapter."""
+    wanted, found = sorted(spec.lora_targets), sorted(parent_config.get("target_modules") or [])
+    if wanted != found:
+        raise WrongAdapterShape(
+            f"lora_targets: {wanted} differs from the parent adapter's {found} ({path / CONFIG_FILE}); a stage that "
+            "continues an adapter keeps its layers: set the same lora_targets, or adapter_mode: merge_then_new"
+        )
 
 
 def write_adapter(folder: Path, tensors: "dict[str, Tensor]", config: dict[str, Any]) -> str:

@@ -78,21 +78,21 @@ def require_engine(trainer: Trainer, backend: str) -> str:
         if not active or wrapped.zero_optimization_stage() != stage or optimizer != _ZERO_OPTIMIZERS[stage]:
             raise WrongEngine(f"backend: {backend} was asked for, but {type(wrapped).__name__} with {optimizer} runs")
         return optimizer
-    expected = DistributedDataParallel if backend == "ddp" else PeftModel
-    if not isinstance(wrapped, expected):
+    if isinstance(wrapped, DistributedDataParallel) != (backend == "ddp"):
         raise WrongEngine(f"backend: {backend} was asked for, but {type(wrapped).__name__} runs")
-    return expected.__name__
+    return type(wrapped).__name__
 
 
-def adapter_tensors(trainer: Trainer, backend: str) -> dict[str, Tensor]:
-    """Return the trained LoRA in float32 on the CPU, named as in PEFT's files; call it on every rank.
+def trained_tensors(trainer: Trainer, backend: str) -> dict[str, Tensor]:
+    """Return what was trained in float32 on the CPU; call it on every rank.
 
-    Under ZeRO it is read from the optimizer's float32 masters: a bfloat16 run passes on what it learned in full.
+    A LoRA is named as in PEFT's files, a whole model as in its own. Under ZeRO it is read from the optimizer's float32
+    masters: a bfloat16 run passes on what it learned in full.
     """
     tensors = {}
-    for name, parameter in _lora_parameters(trainer):
+    for name, parameter in _trained_parameters(trainer):
         full = _master(parameter) if zero_stage(backend) else parameter.detach()
-        tensors[name.replace(f".{ADAPTER}.", ".")] = full.detach().float().cpu().clone().contiguous()
+        tensors[name] = full.detach().float().cpu().clone().contiguous()
     return tensors
 
 
@@ -100,8 +100,8 @@ def set_master_weights(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     """Put float32 weights into the masters of a ZeRO engine, which were made from the model's bfloat16 copy."""
     from deepspeed.utils import safe_set_full_fp32_param
 
-    for name, parameter in _lora_parameters(trainer):
-        safe_set_full_fp32_param(parameter, tensors[name.replace(f".{ADAPTER}.", ".")].to(parameter.device))
+    for name, parameter in _trained_parameters(trainer):
+        safe_set_full_fp32_param(parameter, tensors[name].to(parameter.device))
 
 
 def _master(parameter: torch.nn.Parameter) -> Tensor:
@@ -112,7 +112,11 @@ def _master(parameter: torch.nn.Parameter) -> Tensor:
     return master
 
 
-def _lora_parameters(trainer: Trainer) -> list[tuple[str, torch.nn.Parameter]]:
+def _trained_parameters(trainer: Trainer) -> list[tuple[str, torch.nn.Parameter]]:
+    """Return the LoRA of a PEFT model under the names of its files, or all parameters of a whole model."""
     model = trainer.model
-    assert isinstance(model, PeftModel)
-    return [(name, parameter) for name, parameter in model.named_parameters() if f".{ADAPTER}." in name]
+    assert model is not None
+    named = model.named_parameters()
+    if not isinstance(model, PeftModel):
+        return list(named)
+    return [(name.replace(f".{ADAPTER}.", "."), weights) for name, weights in named if f".{ADAPTER}." in name]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -19,9 +20,10 @@ from transformers import (
 )
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.training.adapter_files import CorruptAdapter, check_shape, verify_adapter
+from llmops_assets.training.adapter_files import WEIGHTS_FILE, CorruptAdapter, check_targets, verify_adapter
 from llmops_assets.training.digests import weights_digest
 from llmops_assets.training.job import AdapterRef, BaseModelRef
+from llmops_assets.training.rank_change import grow_rank
 from llmops_assets.training.specs import StageSpec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -36,8 +38,12 @@ class QuantizationUnavailable(LlmopsError):
     """A quantised base is asked for, but bitsandbytes is not installed."""
 
 
-def load_base_model(ref: BaseModelRef, precision: str, quantization: str = "none") -> PreTrainedModel:
+def load_base_model(
+    ref: BaseModelRef, precision: str, quantization: str = "none", attention: str = "sdpa"
+) -> PreTrainedModel:
     """Load the base model in `precision` ("fp32" or "bf16") on the CPU; the trainer places it.
+
+    `attention` is an implementation that transformers knows by this name.
 
     `quantization` turns the linear layers of its blocks into LLM.int8 ("8bit", arXiv 2208.07339) or into NF4 with
     double quantisation ("4bit", QLoRA, arXiv 2305.14314), and then loads them on the rank's own device.
@@ -53,7 +59,12 @@ def load_base_model(ref: BaseModelRef, precision: str, quantization: str = "none
         )
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            ref.name, dtype=DTYPES[precision], use_safetensors=True, **_origin(ref), **_quantized(quantization)
+            ref.name,
+            dtype=DTYPES[precision],
+            attn_implementation=attention,
+            use_safetensors=True,
+            **_origin(ref),
+            **_quantized(quantization),
         )
     except (OSError, ValueError) as error:
         raise BaseModelUnavailable(_unavailable(ref, "base model", error)) from error
@@ -120,8 +131,10 @@ def load_adapter(
         )
     config.base_model_name_or_path = base.name
     if continued_by is not None:
-        check_shape(saved, continued_by, ref.path)
+        check_targets(saved, continued_by, ref.path)
         config.lora_dropout = continued_by.lora_dropout
+        if (config.r, config.lora_alpha) != (continued_by.lora_r, continued_by.lora_alpha):
+            return _grown(model, ref, saved, config, continued_by, fp32=fp32)
     try:
         return PeftModel.from_pretrained(
             model,
@@ -137,8 +150,28 @@ def load_adapter(
         ) from error
 
 
+def _grown(
+    model: PreTrainedModel,
+    ref: AdapterRef,
+    saved: dict[str, Any],
+    config: LoraConfig,
+    spec: StageSpec,
+    *,
+    fp32: bool,
+) -> PeftModel:
+    """Continue a LoRA of another rank or scale as the same function."""
+    tensors, _ = grow_rank(load_file(ref.path / WEIGHTS_FILE), saved, spec, ref.path)
+    config.r, config.lora_alpha, config.inference_mode = spec.lora_r, spec.lora_alpha, False
+    wrapped = get_peft_model(model, config, autocast_adapter_dtype=fp32)
+    assert isinstance(wrapped, PeftModel)
+    missing = set_peft_model_state_dict(wrapped, tensors).unexpected_keys
+    if missing:
+        raise CorruptAdapter(f"adapter {ref.path}: {missing[0]} is no LoRA of this base; materialize it again")
+    return wrapped
+
+
 @contextmanager
-def adapter_kept_in_float32(model: PeftModel, spec: StageSpec) -> Iterator[None]:
+def adapter_kept_in_float32(model: PreTrainedModel | PeftModel, spec: StageSpec) -> Iterator[None]:
     """Undo, at the end of the block, TRL's cast of the LoRA over a quantised base to bfloat16.
 
     Without float32 weights, AdamW's small steps would round to nothing.

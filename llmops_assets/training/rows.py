@@ -1,4 +1,4 @@
-"""Training rows from JSON Lines, and what became of them: a row that is left out is counted."""
+"""The rows of a data set file, checked one by one, and the prepared rows that a trainer gets."""
 
 import json
 from collections.abc import Iterator
@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from llmops_assets.errors import LlmopsError
 
 
 class BrokenRow(LlmopsError):
-    """A line of a training file is not JSON or lacks what its stage reads."""
+    """A line of a data set file is not JSON or lacks what its stage reads."""
 
 
 class NothingToTrain(LlmopsError):
-    """A training file holds no row that the stage can use."""
+    """A data set file holds no row that the stage can use."""
+
+
+class RowsDoNotMatch(LlmopsError):
+    """What was computed for rows beforehand belongs to other rows."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,25 @@ class TrainingRows:
     counts: dict[str, float] = field(default_factory=dict)
 
 
+def joined(rows: Dataset, computed: Dataset, folder: Path) -> Dataset:
+    """Return `rows` with the columns of `computed`, which has one row for each of them, in the same order.
+
+    Raises RowsDoNotMatch.
+    """
+    if len(rows) != len(computed):
+        raise RowsDoNotMatch(
+            f"{folder}: computed for {len(computed)} rows, the stage has {len(rows)}; materialize that asset again"
+        )
+    return concatenate_datasets([rows, computed], axis=1)
+
+
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield `("file:line", row)` for every non-empty line.
 
     Raises BrokenRow for a missing file and for a line that is not a JSON object.
     """
     if not path.is_file():
-        raise BrokenRow(f"{path}: no such training file; materialize the data set asset again")
+        raise BrokenRow(f"{path}: no such file of the data set; materialize the data set asset again")
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():
@@ -67,10 +83,3 @@ def required_messages(where: str, row: dict[str, Any], key: str) -> list[dict[st
     if not value or not well_formed:
         raise BrokenRow(f"{where}: key {key!r} must be a non-empty list of objects with the texts role and content")
     return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-def require_any(path: Path, kept: int, dropped: int, reason: str) -> None:
-    """Raise NothingToTrain if no row of `path` was kept."""
-    if kept == 0:
-        why = f"all {dropped} rows were left out: {reason}" if dropped else "the file is empty"
-        raise NothingToTrain(f"{path}: nothing to train on, {why}")

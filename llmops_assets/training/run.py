@@ -12,41 +12,40 @@ from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.training import cpt, dpo, sft
+from llmops_assets.training import cpt, dpo, kto, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
+from llmops_assets.training.arguments import total_steps
 from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
 from llmops_assets.training.deepspeed_engine import (
-    adapter_tensors,
     require_engine,
     set_master_weights,
     start_engine,
+    trained_tensors,
     zero_stage,
 )
+from llmops_assets.training.device import trains_on_gpu
 from llmops_assets.training.disk_space import DiskFull, give_room_back, room_for
 from llmops_assets.training.environment import run_environment
 from llmops_assets.training.job import TrainingJob, TrainingResult
-from llmops_assets.training.model import (
-    adapter_config,
-    adapter_kept_in_float32,
-    load_adapter,
-    load_base_model,
-    load_tokenizer,
-    new_adapter,
-)
+from llmops_assets.training.model import adapter_config, adapter_kept_in_float32, load_tokenizer
+from llmops_assets.training.policy import starting_policy
+from llmops_assets.training.preparation.loading import load_rows
 from llmops_assets.training.process import is_main_rank, threads_per_rank
 from llmops_assets.training.progress import Progress
-from llmops_assets.training.reference import (
-    ParentPolicy,
-    check_reference,
-    parent_policy,
-    reference_weights_digest,
-)
+from llmops_assets.training.reference.check import check_start, require_reference
 from llmops_assets.training.resuming import ResumePoint, beginning, find_resume_point, fitted, prepare_resume
+from llmops_assets.training.rows import TrainingRows
+from llmops_assets.training.specs import DpoSpec
+from llmops_assets.training.speed.attention_choice import attention_implementation
+from llmops_assets.training.speed.fused_lora import fuse_lora
+from llmops_assets.training.speed.layer_compile import compile_layers
+from llmops_assets.training.speed.pair_batching import batch_pairs
 from llmops_assets.training.stopping import StopAtStepBoundary
 from llmops_assets.training.tracking import MlflowRun
+from llmops_assets.training.whole_model import write_whole_model
 
 RESULT_FILE = "training_result.json"
-STAGES: dict[str, ModuleType] = {"cpt": cpt, "sft": sft, "dpo": dpo}
+STAGES: dict[str, ModuleType] = {"cpt": cpt, "sft": sft, "dpo": dpo, "kto": kto}
 
 
 class TrainingDiverged(LlmopsError):
@@ -65,18 +64,18 @@ def train(job: TrainingJob) -> TrainingResult | None:
     torch.set_num_threads(threads_per_rank(spec))
     start_engine(job)
     tokenizer = load_tokenizer(job.base_model)
-    rows = stage.load_rows(job, tokenizer)
-    parent = parent_policy(job, tokenizer, rows) if spec.stage == "dpo" else None
+    rows = load_rows(job)
     # DeepSpeed's configuration takes effect when the arguments are made: ZeRO-3 shards a model while it is loaded.
     point = find_resume_point(job)
-    arguments = stage.training_arguments(fitted(job, point))
+    arguments = stage.training_arguments(fitted(job, point), rows)
     with _room(job, "what a run begins with", job.checkpoint_dir):
         checkpoint = prepare_resume(job, point)
-    model = _policy(job)
+    model = starting_policy(job, _attention(job))
     with adapter_kept_in_float32(model, spec):
         trainer: Trainer = stage.build_trainer(model, tokenizer, rows, arguments)
+    speed = _speed_up(trainer, job)
 
-    start = EngineStart(trainer, job, parent)
+    start = EngineStart(trainer, job)
     progress = Progress(job.output_dir, MlflowRun.from_environment() if is_main_rank() else None)
     stop = StopAtStepBoundary()
     trainer.remove_callback(PrinterCallback)
@@ -84,7 +83,7 @@ def train(job: TrainingJob) -> TrainingResult | None:
         trainer.add_callback(callback)
 
     if is_main_rank():
-        print(_headline(job, rows.counts, point), flush=True)
+        print(_headline(job, rows, point), flush=True)
     began = time.monotonic()
     with stop, _room(job, "a checkpoint, the metrics or the log", job.checkpoint_dir):
         output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -92,14 +91,14 @@ def train(job: TrainingJob) -> TrainingResult | None:
         return None
     seconds = time.monotonic() - began
     evaluation = trainer.evaluate() if rows.evaluation is not None else {}
-    tensors = adapter_tensors(trainer, spec.backend)
+    tensors = trained_tensors(trainer, spec.backend)
     _require_learning(tensors, job)
     result = TrainingResult(
         adapter_sha256="",
         steps=trainer.state.global_step,
         resumed_from_step=point.step,
         world_sizes=point.world_sizes,
-        metrics=_finite(progress.last | {"mean_loss": output.training_loss} | rows.counts | evaluation),
+        metrics=_finite(progress.last | {"mean_loss": output.training_loss} | rows.counts | speed | evaluation),
         tokens_seen=int(trainer.state.num_input_tokens_seen),
         train_seconds=round(seconds, 3),
         engine=start.engine,
@@ -108,7 +107,10 @@ def train(job: TrainingJob) -> TrainingResult | None:
     )
     if is_main_rank():
         with _room(job, "the adapter", job.output_dir):
-            digest = write_adapter(job.output_dir, tensors, adapter_config(model, job.base_model))
+            if isinstance(model, PeftModel):
+                digest = write_adapter(job.output_dir, tensors, adapter_config(model, job.base_model))
+            else:
+                digest = write_whole_model(job.output_dir, tensors, model, tokenizer)
             result = result.model_copy(update={"adapter_sha256": digest})
             write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2).encode("utf-8"))
     return result
@@ -117,39 +119,55 @@ def train(job: TrainingJob) -> TrainingResult | None:
 class EngineStart(TrainerCallback):
     """Checks, once the engine holds the model and before the first step, that it is what the job asked for."""
 
-    def __init__(self, trainer: Trainer, job: TrainingJob, parent: ParentPolicy | None) -> None:
+    def __init__(self, trainer: Trainer, job: TrainingJob) -> None:
         self.engine = ""
         self.reference: dict[str, float | str] | None = None
-        self._trainer, self._job, self._parent = trainer, job, parent
-        assert isinstance(trainer.model, PeftModel)
-        self._reference_digest = reference_weights_digest(trainer.model) if parent is not None else ""
+        self._trainer, self._job = trainer, job
+        self._summary = require_reference(job) if isinstance(job.spec, DpoSpec) else None
         # A ZeRO engine makes its float32 masters from the model's bfloat16 copy; these are the weights before that.
-        self._exact = adapter_tensors(trainer, "plain") if self._loses_bits() else None
+        self._exact = trained_tensors(trainer, "plain") if self._loses_bits() else None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
         """Raises WrongEngine and WrongReference."""
         self.engine = require_engine(self._trainer, self._job.spec.backend)
-        if self._exact is not None and state.global_step == 0:
+        if state.global_step > 0:
+            return control
+        if self._exact is not None:
             set_master_weights(self._trainer, self._exact)
-        if self._parent is not None:
+        if self._summary is not None:
             assert isinstance(self._trainer, dpo.DPOTrainer)
-            self.reference = check_reference(
-                self._trainer, self._parent, self._reference_digest, self._job.spec.precision
-            )
+            self.reference = check_start(self._trainer, self._job, self._summary)
         return control
 
     def _loses_bits(self) -> bool:
-        return bool(zero_stage(self._job.spec.backend)) and self._job.spec.precision == "bf16"
+        spec = self._job.spec
+        return bool(zero_stage(spec.backend)) and spec.precision == "bf16" and spec.finetuning == "lora"
 
 
-def _policy(job: TrainingJob) -> PeftModel:
-    base = load_base_model(job.base_model, job.spec.precision, job.spec.quantization)
-    fp32 = zero_stage(job.spec.backend) != 3
-    if job.parent is None:
-        return new_adapter(base, job.spec, fp32=fp32)
-    return load_adapter(base, job.parent, job.base_model, continued_by=job.spec, fp32=fp32)
+def _attention(job: TrainingJob) -> str:
+    stage = job.spec.model_dump()
+    # A micro batch of padding-free pairs is one row of documents, as a packed one is.
+    packed = stage["stage"] == "cpt" or stage.get("batching") in ("packed", "padding_free")
+    return attention_implementation(
+        job.spec.attention, packed=packed, precision=job.spec.precision, on_gpu=trains_on_gpu(job.spec)
+    )
+
+
+def _speed_up(trainer: Trainer, job: TrainingJob) -> dict[str, float]:
+    """Switch on what the spec asks for and return how many layers it took hold of, for the run card."""
+    spec, model = job.spec, trainer.model
+    counts: dict[str, float] = {}
+    if isinstance(model, PeftModel) and spec.fused_lora:
+        counts["fused_lora_layers"] = float(fuse_lora(model))
+    if isinstance(spec, DpoSpec):
+        assert isinstance(trainer, dpo.DPOTrainer)
+        batch_pairs(trainer, spec.batching)
+    if spec.compile == "layers":
+        assert model is not None
+        counts["compiled_layers"] = float(compile_layers(model))
+    return counts
 
 
 def _require_learning(tensors: dict[str, torch.Tensor], job: TrainingJob) -> None:
@@ -157,7 +175,8 @@ def _require_learning(tensors: dict[str, torch.Tensor], job: TrainingJob) -> Non
         raise TrainingDiverged(
             f"{job.asset}: the adapter holds NaN or infinity; lower learning_rate, now {job.spec.learning_rate}"
         )
-    if not any(bool(tensor.any()) for name, tensor in tensors.items() if "lora_B" in name):
+    trained = [tensor for name, tensor in tensors.items() if "lora_B" in name or job.spec.finetuning == "full"]
+    if not any(bool(tensor.any()) for tensor in trained):
         raise TrainingDiverged(f"{job.asset}: every LoRA B matrix is still zero, nothing was learned; check the data")
 
 
@@ -182,11 +201,13 @@ def _room(job: TrainingJob, what: str, folder: Path) -> Iterator[None]:
         raise
 
 
-def _headline(job: TrainingJob, counts: dict[str, float], point: ResumePoint) -> str:
+def _headline(job: TrainingJob, rows: TrainingRows, point: ResumePoint) -> str:
     spec = job.spec
-    data = ", ".join(f"{key.removeprefix('train_').replace('_', ' ')} {value:,.0f}" for key, value in counts.items())
-    parent = "new adapter" if job.parent is None else f"continues {job.parent.sha256[:12]}"
+    counts = rows.counts.items()
+    data = ", ".join(f"{key.removeprefix('train_').replace('_', ' ')} {value:,.0f}" for key, value in counts)
+    parent = "new" if job.parent is None else f"{spec.adapter_mode} {job.parent.sha256[:12]}"
     return (
-        f"{job.recipe}/{job.asset}: {spec.stage}, {spec.max_steps} steps {beginning(job, point)}, {spec.backend} "
-        f"x{spec.num_processes}, {threads_per_rank(spec)} threads, {spec.precision}, {parent} | {data}"
+        f"{job.recipe}/{job.asset}: {spec.stage}, {total_steps(job, rows)} steps {beginning(job, point)}, "
+        f"{spec.finetuning}, {spec.backend} x{spec.num_processes}, {threads_per_rank(spec)} threads, {spec.precision}, "
+        f"{parent} | {data}"
     )

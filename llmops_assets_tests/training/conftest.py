@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from llmops_assets.training.digests import file_sha256, weights_digest
 from llmops_assets.training.job import AdapterRef, BaseModelRef, TrainingJob, TrainingResult
+from llmops_assets.training.preparation.job import PreparationJob, PreparationSpec
+from llmops_assets.training.preparation.prepare import prepare
+from llmops_assets.training.reference.job import ReferenceJob, ReferenceSpec
+from llmops_assets.training.reference.log_probs import take_log_probs
+from llmops_assets.training.specs import AnyStageSpec, DpoSpec, StageSpec
 
 REPOSITORY = Path(__file__).parents[2]
 CHATML = (
@@ -127,9 +133,17 @@ def deepspeed_config(backend: str) -> dict[str, Any] | None:
 
 
 def make_job(
-    folder: Path, base: BaseModelRef, train_file: Path, spec: dict[str, Any], parent: AdapterRef | None = None
+    folder: Path,
+    base: BaseModelRef,
+    set_file: Path,
+    spec: dict[str, Any],
+    parent: AdapterRef | None = None,
+    reference: AdapterRef | None = None,
 ) -> TrainingJob:
-    """A job with small defaults; `spec` overrides them."""
+    """A job with small defaults, which `spec` overrides, on rows that are prepared now.
+
+    A DPO job gets the log-probs of `reference`, of its parent without one.
+    """
     defaults = {
         "max_steps": 6,
         "learning_rate": 2e-3,
@@ -144,23 +158,47 @@ def make_job(
         "logging_steps": 2,
         "checkpoint_every": 100,
     }
-    merged = defaults | spec
-    backend = merged.get("backend", "zero2")
-    return TrainingJob.model_validate(
-        {
-            "recipe": "tiny",
-            "asset": f"{merged['stage']}_adapter",
-            "fingerprint": f"{merged['stage']}-{merged.get('seed', 7)}",
-            "spec": merged,
-            "base_model": base.model_dump(),
-            "parent": parent.model_dump() if parent else None,
-            "train_file": train_file,
-            "inputs": {"train": "test"},
-            "deepspeed_config": deepspeed_config(backend),
-            "output_dir": folder / "output",
-            "checkpoint_dir": folder / "checkpoints",
-        }
+    if spec.get("finetuning") == "full":
+        defaults = {key: value for key, value in defaults.items() if not key.startswith("lora_")}
+    merged = TypeAdapter(AnyStageSpec).validate_python(defaults | spec)
+    rows = prepared(folder / "rows", base, set_file, merged)
+    log_probs = None
+    if isinstance(merged, DpoSpec) and (policy := reference or parent) is not None:
+        log_probs = folder / "reference"
+        take_log_probs(
+            ReferenceJob(
+                asset="reference_log_probs",
+                spec=ReferenceSpec.of(merged),
+                base_model=base,
+                reference=policy,
+                rows=rows,
+                output_dir=log_probs,
+            )
+        )
+    return TrainingJob(
+        recipe="tiny",
+        asset=f"{merged.stage}_adapter",
+        fingerprint=f"{merged.stage}-{merged.seed}",
+        spec=merged,
+        base_model=base,
+        parent=parent,
+        rows=rows,
+        reference_log_probs=log_probs,
+        inputs={"rows": "test"},
+        deepspeed_config=deepspeed_config(merged.backend),
+        output_dir=folder / "output",
+        checkpoint_dir=folder / "checkpoints",
     )
+
+
+def prepared(folder: Path, base: BaseModelRef, set_file: Path, spec: StageSpec) -> Path:
+    """Rows of a stage with `spec`, in `folder`."""
+    prepare(
+        PreparationJob(
+            asset="rows", spec=PreparationSpec.of(spec), base_model=base, set_file=set_file, output_dir=folder
+        )
+    )
+    return folder
 
 
 def worker_command(job: TrainingJob) -> list[str]:

@@ -50,7 +50,7 @@ def test_plain_and_zero1_give_the_adapter_bytes_of_zero2(
     _, zero2 = sft_zero2
     zero1 = run_to_result(make_job(tmp_path / "zero1", base, files.sft, {"stage": "sft", "backend": "zero1"}))
     plain = train(make_job(tmp_path / "plain", base, files.sft, {"stage": "sft", "backend": "plain"}))
-    assert plain is not None and plain.engine == "PeftModel"
+    assert plain is not None and plain.engine == "PeftModelForCausalLM"
     assert plain.adapter_sha256 == zero1.adapter_sha256 == zero2.adapter_sha256
 
 

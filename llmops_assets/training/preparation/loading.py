@@ -1,0 +1,38 @@
+"""What a training process gets to train on: prepared rows, and what was computed for each of them beforehand."""
+
+import json
+from pathlib import Path
+
+from datasets import Dataset
+
+from llmops_assets.training.job import TrainingJob
+from llmops_assets.training.preparation.arrow_rows import (
+    COUNTS_FILE,
+    TRAIN_FILE,
+    VALIDATION_FILE,
+    has_validation,
+    read_rows,
+)
+from llmops_assets.training.rows import TrainingRows, joined
+
+
+def load_rows(job: TrainingJob) -> TrainingRows:
+    """Return the rows of `job`, memory-mapped, with the reference's or the teacher's columns if it names them.
+
+    Raises MissingRows and RowsDoNotMatch.
+    """
+    counts = json.loads((job.rows / COUNTS_FILE).read_text(encoding="utf-8"))
+    return TrainingRows(
+        train=_split(job, TRAIN_FILE),
+        evaluation=_split(job, VALIDATION_FILE) if has_validation(job.rows) else None,
+        counts={name: float(count) for name, count in counts.items()},
+    )
+
+
+def _split(job: TrainingJob, file: str) -> Dataset:
+    rows = read_rows(job.rows, file)
+    computed: tuple[Path | None, ...] = (job.reference_log_probs, job.teacher_logits)
+    for folder in computed:
+        if folder is not None:
+            rows = joined(rows, read_rows(folder, file), folder)
+    return rows
