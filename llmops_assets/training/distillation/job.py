@@ -1,0 +1,58 @@
+"""What the process that records a teacher is given, and what it leaves."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmops_assets.training.distillation.specs import TeacherSpec
+from llmops_assets.training.job import AdapterRef, BaseModelRef
+
+RESULT_FILE = "teacher_logits.json"
+
+
+class TeacherRef(BaseModel):
+    """A teacher whose bytes are known: what its recordings and answers are keyed by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_model: BaseModelRef
+    adapter: AdapterRef | None = None
+
+    @property
+    def digest(self) -> str:
+        """The base's digest, with that of the adapter if there is one."""
+        return self.base_model.digest if self.adapter is None else f"{self.base_model.digest}+{self.adapter.sha256}"
+
+
+class TeacherLogitsJob(BaseModel):
+    """What one recording process reads and writes. It depends on no setting of a student but its rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    teacher: TeacherRef
+    settings: TeacherSpec
+    student: BaseModelRef = Field(description="Base model whose tokenizer made the rows.")
+    rows: Path = Field(description="Folder of prepared rows: train.arrow, validation.arrow if there is one.")
+    top_k: int = Field(gt=0, description="Tokens kept at each position.")
+    output_dir: Path = Field(description="Receives train.arrow, validation.arrow and, last, teacher_logits.json.")
+
+
+class TeacherLogitsResult(BaseModel):
+    """What was recorded; the file is written last and proves the others whole."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    teacher: str = Field(description="Digest of the teacher.")
+    vocabulary: int = Field(description="Tokens over which the distributions are normalized.")
+    top_k: int
+    train_rows: int
+    validation_rows: int
+    positions: int = Field(description="Recorded positions: the labelled ones.")
+    mean_tail_mass: float = Field(description="Mean probability outside the kept tokens.")
+    label_nll: float = Field(description="The teacher's mean negative log-likelihood of the labels, in nats.")
+    label_accuracy: float = Field(description="Share of labels that are the teacher's likeliest token.")
+    bytes: int
+    seconds: float

@@ -1,0 +1,166 @@
+"""Records a teacher at the labelled positions of prepared rows, so that no student has to run it again.
+
+A row's columns are flat: with n labelled positions, `teacher_ids` and `teacher_log_probs` have n * k entries, position
+by position, and `teacher_tail` has n. They are taken at temperature 1; students soften them as they like.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from peft import PeftModel
+
+from llmops_assets.training.adapter_files import write_atomically
+from llmops_assets.training.distillation.divergence import TopK, top_k_of
+from llmops_assets.training.distillation.job import RESULT_FILE, TeacherLogitsJob, TeacherLogitsResult
+from llmops_assets.training.distillation.teacher import Teacher, load_teacher
+from llmops_assets.training.distillation.vocabulary import output_head, require_same_tokenizer
+from llmops_assets.training.model import load_tokenizer
+from llmops_assets.training.preparation.arrow_rows import (
+    TOKENS,
+    TRAIN_FILE,
+    VALIDATION_FILE,
+    has_validation,
+    read_rows,
+    write_rows,
+)
+
+IGNORED = -100
+IDS, LOG_PROBS, TAIL = "teacher_ids", "teacher_log_probs", "teacher_tail"
+COLUMNS: dict[str, pa.DataType] = {
+    IDS: TOKENS,
+    LOG_PROBS: pa.list_(pa.float16()),
+    TAIL: pa.list_(pa.float32()),
+}
+
+# Documents of so many batches are sorted by length before they are batched.
+_BATCHES_SORTED = 32
+# Logits that are turned into their top k at once.
+_LOGITS_PER_CHUNK = {"cpu": 1 << 22, "cuda": 1 << 28}
+
+
+@dataclass
+class Figures:
+    """Sums over all recorded positions."""
+
+    positions: int = 0
+    tail_mass: float = 0.0
+    label_nll: float = 0.0
+    label_hits: int = 0
+
+
+@dataclass(frozen=True)
+class _Document:
+    """One of the documents that a row holds, with the labelled positions that another token precedes."""
+
+    ids: list[int]
+    labelled: list[int]
+    recorded: list[TopK] = field(default_factory=list)
+
+
+def record_teacher(job: TeacherLogitsJob) -> TeacherLogitsResult:
+    """Write the teacher's top-k log-probs for all rows of `job`; teacher_logits.json comes last.
+
+    Raises DifferentTokenizer, UnusableHead, MissingRows, and what loading the teacher raises.
+    """
+    began = time.monotonic()
+    teacher = load_teacher(job.teacher, job.settings)
+    vocabulary = require_same_tokenizer(load_tokenizer(job.student), teacher.tokenizer)
+    recorder = Recorder(teacher, vocabulary, min(job.top_k, vocabulary), job.settings.batch_size)
+    files = [TRAIN_FILE, *([VALIDATION_FILE] if has_validation(job.rows) else [])]
+    written = {
+        file: write_rows(job.output_dir / file, recorder.rows(read_rows(job.rows, file)), COLUMNS) for file in files
+    }
+    figures = recorder.figures
+    positions = max(1, figures.positions)
+    result = TeacherLogitsResult(
+        teacher=job.teacher.digest,
+        vocabulary=vocabulary,
+        top_k=recorder.top_k,
+        train_rows=written[TRAIN_FILE],
+        validation_rows=written.get(VALIDATION_FILE, 0),
+        positions=figures.positions,
+        mean_tail_mass=figures.tail_mass / positions,
+        label_nll=figures.label_nll / positions,
+        label_accuracy=figures.label_hits / positions,
+        bytes=sum((job.output_dir / file).stat().st_size for file in files),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2).encode("utf-8"))
+    return result
+
+
+class Recorder:
+    """Runs a teacher over rows. Documents of a packed row are read one by one: the student does not mix them either."""
+
+    def __init__(self, teacher: Teacher, vocabulary: int, top_k: int, batch_size: int) -> None:
+        """Raises UnusableHead."""
+        core = teacher.model.get_base_model() if isinstance(teacher.model, PeftModel) else teacher.model
+        self.top_k = top_k
+        self.figures = Figures()
+        self._backbone: Any = core.base_model
+        self._device = teacher.device
+        self._batch_size = batch_size
+        head = output_head(core, vocabulary)
+        self._weight = head.weight[:vocabulary]
+        self._bias = None if head.bias is None else head.bias[:vocabulary]
+
+    def rows(self, rows: Dataset) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the columns of each row, in the order of `rows`."""
+        remaining = iter(rows)
+        while window := [_documents(row) for row in islice(remaining, self._batch_size * _BATCHES_SORTED)]:
+            order = sorted((document for row in window for document in row), key=lambda d: len(d.ids), reverse=True)
+            for begin in range(0, len(order), self._batch_size):
+                self._record(order[begin : begin + self._batch_size])
+            yield from (self._columns(row) for row in window)
+
+    @torch.inference_mode()
+    def _record(self, batch: list[_Document]) -> None:
+        # Padded on the right, where causal attention keeps the padding out of every position that is read.
+        ids = torch.zeros(len(batch), max(len(document.ids) for document in batch), dtype=torch.long)
+        for row, document in enumerate(batch):
+            ids[row, : len(document.ids)] = torch.tensor(document.ids)
+        hidden = self._backbone(input_ids=ids.to(self._device), use_cache=False).last_hidden_state
+        for row, document in enumerate(batch):
+            positions = torch.tensor(document.labelled, dtype=torch.long)
+            # What is read at position t - 1 predicts the token at t.
+            read, labels = hidden[row, (positions - 1).to(self._device)], ids[row, positions].to(self._device)
+            step = max(1, _LOGITS_PER_CHUNK[self._device.type] // len(self._weight))
+            for begin in range(0, len(positions), step):
+                document.recorded.append(self._top_k(read[begin : begin + step], labels[begin : begin + step]))
+
+    def _top_k(self, hidden: torch.Tensor, labels: torch.Tensor) -> TopK:
+        logits = torch.nn.functional.linear(hidden, self._weight, self._bias).float()
+        kept = top_k_of(logits, self.top_k)
+        nll = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        self.figures.positions += len(labels)
+        self.figures.tail_mass += float(kept.tail.exp().double().sum())
+        self.figures.label_nll += float(nll)
+        self.figures.label_hits += int((kept.token_ids[:, 0] == labels).sum())
+        return TopK(kept.token_ids.to("cpu", torch.int32), kept.log_probs.to("cpu", torch.float16), kept.tail.cpu())
+
+    def _columns(self, row: list[_Document]) -> dict[str, np.ndarray]:
+        parts = [part for document in row for part in document.recorded]
+        if not parts:
+            empty = torch.empty(0)
+            parts = [TopK(empty.int(), empty.half(), empty)]
+        columns = (torch.cat(column).flatten().numpy() for column in zip(*parts, strict=True))
+        return dict(zip((IDS, LOG_PROBS, TAIL), columns, strict=True))
+
+
+def _documents(row: dict[str, Any]) -> list[_Document]:
+    ids, labels = row["input_ids"], row["labels"]
+    documents, begin = [], 0
+    for length in row.get("seq_lengths") or [len(ids)]:
+        end = begin + length
+        # The first token of a document is predicted from nothing; trainers take no loss there either.
+        labelled = [at - begin for at in range(begin + 1, end) if labels[at] != IGNORED]
+        documents.append(_Document(ids[begin:end], labelled))
+        begin = end
+    return documents
