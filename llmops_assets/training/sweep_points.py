@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from llmops_assets.training.preparation.job import PreparationSpec
 from llmops_assets.training.specs import AnyStageSpec, Stage
 
 Location = tuple[str | int, ...]
@@ -19,11 +20,11 @@ SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 SEPARATOR = ":"
 _LONGEST_VALUE = 32
 
-_PREPARED = "is decided when rows are prepared, once for all points; make it a setting of the stage"
+_PREPARED = "is decided before training, once for all points; make it a setting of the stage"
 _WATCHED = "changes where a training runs or how it is watched, not what comes out of it"
 NOT_SWEPT: Mapping[str, str] = {
     "stage": "names the stage that the sweep trains; it is a key of the sweep",
-    **dict.fromkeys(["max_length", "validation_share", "batching", "long_rows"], _PREPARED),
+    **dict.fromkeys(["max_length", "validation_share", "long_rows"], _PREPARED),
     **dict.fromkeys(["reference", "precision", "method", "top_k"], _PREPARED),
     **dict.fromkeys(["logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"], _WATCHED),
     **dict.fromkeys(["report_to", "eval_every"], _WATCHED),
@@ -91,6 +92,10 @@ def sweep_points(sweep: SweepSpec, stage: AnyStageSpec) -> tuple[SweepPoint, ...
             problems += [_relocated(dict(details), settings, where) for details in error.errors()]
             continue
         location = where.get("", ("grid", *list(settings)[:1]))
+        if PreparationSpec.of(point.spec) != PreparationSpec.of(stage):
+            # Of the keys that rows depend on, only batching has values that do not change them.
+            problems.append(_problem(where["batching"], f"{settings['batching']!r} {_PREPARED}", settings["batching"]))
+            continue
         twin = next((other for other in points if other.spec == point.spec), None)
         if twin is not None:
             again = "is given twice" if twin.name == point.name else f"is the same training as {twin.name}"

@@ -78,6 +78,7 @@ def test_names_are_short_stable_and_fit_for_a_partition() -> None:
         ({"grid": {"lora_r": [8, "x"]}}, ("grid", "lora_r", 1), "valid integer"),
         ({"grid": {"learning_rate": [1e-5, -1]}}, ("grid", "learning_rate", 1), "greater than 0"),
         ({"grid": {"max_length": [128, 256]}}, ("grid", "max_length"), "once for all points"),
+        ({"grid": {"batching": ["padding_free", "packed"]}}, ("grid", "batching", 1), "'packed' is decided before"),
         ({"grid": {"logging_steps": [1, 2]}}, ("grid", "logging_steps"), "how it is watched"),
         ({"grid": {"max_steps": [5, 9]}, "max_steps": 5}, ("grid", "max_steps"), "keep one"),
         ({"points": [{"lora_r": 8}, {"seed": -1}]}, ("points", 1, "seed"), "greater than or equal to 0"),
