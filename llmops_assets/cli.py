@@ -95,6 +95,27 @@ def check_recipe(files: tuple[Path, ...]) -> None:
         click.echo(f"{file}: recipe {load_recipe(file).name} is valid")
 
 
+@cli.command("import-config", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", metavar="FILE... [--key=value]...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--name", default=None, help="Name of the lane; without it, that of the first file.")
+@click.option("--out", default=None, type=click.Path(path_type=Path), help="Recipe file; else under configs/recipes/.")
+@click.option(
+    "--kind", default="auto", show_default=True, type=click.Choice(["auto", "llama-factory", "hydra", "kubeflow"])
+)
+@_readable
+def import_config_files(arguments: tuple[str, ...], name: str | None, out: Path | None, kind: str) -> None:
+    """Turn configs of LLaMA-Factory, the Hydra workshop or the Kubeflow pipeline into a recipe; docs/import-config.md.
+
+    Several files are the stages of one chain. `--key=value` after the file overrides its keys.
+    """
+    from llmops_assets.config_import.importing import import_files
+
+    result = import_files(arguments, name=name, out=out, kind=kind, recipes=configs_dir() / "recipes")
+    click.echo(result.report_text())
+    for file in (*result.data_files, result.recipe):
+        click.echo(f"wrote {file}")
+
+
 @cli.command()
 @click.argument("recipe", default="python_docs")
 @click.option("--gpu", required=True, help="Memory of one GPU: 24GB, 80GiB, or auto for this machine's smallest.")

@@ -1,0 +1,156 @@
+"""Parameter files of the Kubeflow pipeline: SFT, KD and DPO runs of one student become the stages of a lane."""
+
+from pathlib import Path
+from typing import Any
+
+from llmops_assets.config_import.dataset_rows import is_lane_conversation, read_pairs, read_rows
+from llmops_assets.config_import.draft import Draft, Joined, apply_table
+from llmops_assets.config_import.kubeflow_keys import (
+    EPOCHS,
+    GROUPS,
+    KUBEFLOW,
+    LEARNING_RATES,
+    SECTIONS,
+    STUDENTS,
+    TEACHER,
+)
+from llmops_assets.config_import.places import Place
+from llmops_assets.config_import.settings import Setting, read_settings
+from llmops_assets.config_import.shared_keys import put_base_model, put_duration, require_section
+from llmops_assets.config_import.values import Unusable, flag, one_of, text
+
+_TRAIN_TYPES = {name: name for name in SECTIONS}
+_PAIRS = (("prompt", "completion"), ("input", "teacher_output"))
+
+
+def read_parameters(file: Path) -> list[Setting]:
+    """Return the parameters of a file; a list of `{name, value}` is read as well, and an empty text is not set."""
+    flat: list[Setting] = []
+    for setting in read_settings(file, GROUPS):
+        items = setting.value if setting.key in GROUPS and isinstance(setting.value, list) else None
+        if items is None:
+            flat.append(setting)
+        else:
+            flat += [Setting(str(item["name"]), item.get("value"), file, setting.line) for item in items]
+    return [Setting(s.key, None if s.value == "" else s.value, s.file, s.line) for s in flat]
+
+
+def read_kubeflow(files: dict[Path, list[Setting]], place: Place) -> Draft:
+    """Return the draft of the lane that the parameter files describe together."""
+    draft = Draft()
+    typed = sorted(
+        ((stage, file) for file, settings in files.items() if (stage := _stage(file, settings, draft))),
+        key=lambda item: list(SECTIONS).index(item[0]),
+    )
+    stages = [stage for stage, _ in typed]
+    for index, (stage, file) in enumerate(typed):
+        if stage in stages[:index]:
+            draft.miss(file, "train_type", f"another file is {stage.upper()} too; a lane has one of each")
+            continue
+        if stage == "dpo" and "sft" not in stages:
+            draft.miss(
+                file,
+                "train_type",
+                "in a lane DPO starts from an SFT adapter; give the parameters of the SFT run too: "
+                f"llmops import-config sft.yaml {file}",
+            )
+        _read_stage(stage, file, files[file], draft, place)
+    return draft
+
+
+def _stage(file: Path, settings: list[Setting], draft: Draft) -> str | None:
+    setting = next((setting for setting in settings if setting.key == "train_type"), None)
+    if setting is None:
+        draft.miss(file, "train_type", "is missing; say SFT, KD or DPO")
+        return None
+    try:
+        return one_of(_TRAIN_TYPES, "train types are SFT, KD and DPO")(setting.value)
+    except Unusable as error:
+        draft.refuse(setting, str(error))
+        return None
+
+
+def _read_stage(stage: str, file: Path, settings: list[Setting], draft: Draft, place: Place) -> None:
+    joined = Joined(apply_table(KUBEFLOW, settings, stage, draft), stage, draft)
+    require_section(stage, file, draft)
+    joined.get("train_type", text)
+    joined.tell("train_type", "translated", f"-> the section {stage}")
+    flow = joined.get("flow_type", one_of({name: name for name in STUDENTS}, "flow types are IDP and CodeGen"))
+    if flow is not None:
+        joined.tell("flow_type", "translated", f"{flow}: chooses the default student")
+    if "student" not in joined.settings and flow is not None:
+        name, revision = STUDENTS[flow]
+        draft.put("base_model.name", name, f"default student of flow_type {flow}")
+        draft.put("base_model.revision", revision)
+    else:
+        put_base_model(joined, "student", "(revision)", file, place)
+    put_duration(joined, "epochs", EPOCHS[stage])
+    draft.put(f"{stage}.learning_rate", LEARNING_RATES[stage], "no parameter of the pipeline; set yours")
+    draft.tell("(learning rate)", "look", f"{stage}: the pipeline names none; the recipe has {LEARNING_RATES[stage]:g}")
+    draft.put(f"{stage}.max_length", 2048, "no parameter of the pipeline; set yours")
+    if stage == "kd":
+        _distillation(joined)
+    _data(joined, stage, file, place)
+
+
+def _distillation(joined: Joined) -> None:
+    name = joined.get("teacher", text)
+    joined.draft.put("teacher.name", name or TEACHER[0], "teacher" if name else "default teacher")
+    if name is None:
+        joined.draft.put("teacher.revision", TEACHER[1])
+    joined.tell("teacher", "translated", f"-> teacher.name: {name}")
+    joined.put("method", "logits" if joined.get("use_logit_kd", flag, False) else "sequence", "use_logit_kd")
+
+
+def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
+    draft = joined.draft
+    data = joined.get("data", text)
+    if data is None:
+        if "data" not in joined.settings:
+            draft.miss(file, "data", "is missing; name the training data")
+        return
+    if stage == "dpo":
+        joined.tell(
+            "data",
+            "look",
+            f"the pairs of a lane are votes in its feedback store, and none were taken from {data}: put them in with "
+            f"`llmops votes import {place.name} FILE` before the first dpo run, which refuses to start without",
+        )
+        draft.put("preferences.minimum", 100, "new usable pairs that start a run")
+        return
+    path = next((path for path in (Path(data), file.parent / data) if path.exists()), None)
+    if path is None:
+        joined.refuse("data", f"{data} is not here; fetch it, and name the file or folder")
+        return
+    try:
+        target, rows = _conversations(path, place)
+    except Unusable as error:
+        joined.refuse("data", str(error))
+        return
+    if rows is not None:
+        draft.files[target] = rows
+        draft.tell("data", "translated", f"{len(rows)} rows of {path} -> {target}")
+    spec: dict[str, Any] = {"kind": "files", "name": "training-data", "pattern": place.pattern(target)}
+    known = draft.entries.get("sft_set.sources")
+    if known is not None and known.value != [spec]:
+        joined.refuse("data", "differs from that of the other file; the stages of a lane share one sft_set")
+        return
+    draft.put("sft_set.sources", [spec], "data", joined.settings["data"])
+    draft.put("sft_set.max_tokens", 2048)
+    draft.put("sft_set.eval_share", 0.1, "held out for the gate, never trained on")
+    joined.tell("data", "translated", f"-> sft_set.sources: {spec['pattern']}")
+
+
+def _conversations(path: Path, place: Place) -> tuple[Path, list[dict[str, Any]] | None]:
+    """Return the file that the lane reads and, where it has to be written first, its rows."""
+    rows = read_rows(path)
+    if path.suffix == ".jsonl" and all(is_lane_conversation(row) for row in rows):
+        return path, None
+    if all(is_lane_conversation(row) for row in rows):
+        return place.data_file("training-data"), [{"messages": row["messages"]} for row in rows]
+    for question, answer in _PAIRS:
+        if rows and {question, answer} <= rows[0].keys():
+            return place.data_file("training-data"), read_pairs(path, question, answer)
+    raise Unusable(
+        f"{path} has rows of {sorted(rows[0]) if rows else 'nothing'}; messages or prompt and completion fit"
+    )

@@ -1,0 +1,90 @@
+"""Data sets by name: local files are read or converted, hub sets named, and what a lane cannot read is refused."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llmops_assets.data.file_sources import read_file_conversations
+from llmops_assets.data.records import Conversation
+from llmops_assets.data.specs import FilesSource, HubSource
+from llmops_assets_tests.config_import.conftest import Desk
+
+Make = Callable[..., dict[str, Any]]
+
+
+def conversations(desk: Desk, *arguments: Any) -> list[list[dict[str, Any]]]:
+    """Import, and return the turns that the lane's own reader finds."""
+    recipe, result = desk.bring(*arguments)
+    assert recipe.sft_set is not None
+    read = []
+    for source in recipe.sft_set.sources:
+        assert isinstance(source, FilesSource)
+        for record in read_file_conversations(source, result.recipe.parent):
+            assert isinstance(record, Conversation), record
+            read.append([message.to_row() for message in record.messages])
+    return read
+
+
+def test_alpaca_rows_are_converted_as_llama_factory_reads_them(desk: Desk, llama_factory: Make) -> None:
+    rows = conversations(desk, desk.write("sft.yaml", llama_factory(dataset="alpaca", max_samples=2)))
+    assert rows == [
+        [{"role": "user", "content": "Add.\n1 and 2"}, {"role": "assistant", "content": "3"}],
+        [{"role": "user", "content": "Say hello."}, {"role": "assistant", "content": "Hello."}],
+    ]
+
+
+def test_sharegpt_rows_are_converted_and_messages_read_where_they_lie(desk: Desk, llama_factory: Make) -> None:
+    config = desk.write("sft.yaml", llama_factory(dataset="sharegpt,messages"))
+    turns = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]
+    assert conversations(desk, config) == [turns, turns]
+    _, result = desk.bring(config)
+    assert [file.name for file in result.data_files] == ["sharegpt.jsonl"]
+
+
+def test_columns_and_history_of_the_registry_are_followed(desk: Desk, llama_factory: Make) -> None:
+    row = {"q": "And twice?", "a": "Four.", "s": "Be brief.", "h": [["One?", "Two."]]}
+    (desk.folder / "data" / "own.jsonl").write_text(json.dumps(row) + "\n")
+    columns = {"prompt": "q", "response": "a", "system": "s", "history": "h"}
+    registry = {"own": {"file_name": "own.jsonl", "columns": columns}}
+    (desk.folder / "data" / "dataset_info.json").write_text(json.dumps(registry))
+    [turns] = conversations(desk, desk.write("sft.yaml", llama_factory(dataset="own")))
+    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user", "assistant"]
+    assert [turn["content"] for turn in turns] == ["Be brief.", "One?", "Two.", "And twice?", "Four."]
+
+
+def test_a_hub_set_of_messages_is_a_hub_source(desk: Desk, llama_factory: Make) -> None:
+    recipe, result = desk.bring(desk.write("sft.yaml", llama_factory(dataset="hub_messages,owner/else", max_samples=9)))
+    assert recipe.sft_set is not None
+    first, second = recipe.sft_set.sources
+    assert isinstance(first, HubSource)
+    assert isinstance(second, HubSource)
+    assert (first.dataset, first.split, first.column, first.max_records) == ("owner/chats", "train_sft", "messages", 9)
+    assert second.dataset == "owner/else"
+    assert "hub_messages is not pinned" in result.report_text()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sentence"),
+    [
+        ("nowhere", "nowhere: data set not found"),
+        ("hub_alpaca", "rows of owner/alpaca are no lists of role and content"),
+        ("pairs", "holds preference pairs"),
+        ("gone", "gone.json is not there"),
+        ("tools", "has columns for tools"),
+    ],
+)
+def test_a_set_that_a_lane_cannot_read_is_refused(desk: Desk, llama_factory: Make, dataset: str, sentence: str) -> None:
+    file = desk.folder / "data" / "dataset_info.json"
+    more = {"gone": {"file_name": "gone.json"}, "tools": {"file_name": "t.json", "columns": {"tools": "tools"}}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **more}))
+    assert sentence in desk.complaint(desk.write("sft.yaml", llama_factory(dataset=dataset)))
+
+
+def test_lines_of_a_text_file_are_documents(desk: Desk, llama_factory: Make) -> None:
+    (desk.folder / "data" / "wiki.txt").write_text("First.\n\nSecond.\n")
+    (desk.folder / "data" / "dataset_info.json").write_text(json.dumps({"wiki": {"file_name": "wiki.txt"}}))
+    _, result = desk.bring(desk.write("pt.yaml", llama_factory("pt", dataset="wiki")))
+    [file] = result.data_files
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [{"text": "First."}, {"text": "Second."}]

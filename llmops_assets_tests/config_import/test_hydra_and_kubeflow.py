@@ -1,0 +1,167 @@
+"""The Hydra workshop's configs and the Kubeflow pipeline's parameters, and telling the formats apart."""
+
+import json
+from typing import Any
+
+import pytest
+
+from llmops_assets.config_import.hydra_keys import HYDRA
+from llmops_assets.config_import.kubeflow_keys import KUBEFLOW
+from llmops_assets.config_import.rules import Only, Refused, Unneeded
+from llmops_assets_tests.config_import.conftest import Desk
+
+WORKSHOP: dict[str, Any] = {
+    "model_name": "meta-llama/Meta-Llama-3-8B",
+    "dataset_path": "./data",
+    "dataset_pattern": "messages.jsonl",
+    "data_format": "messages",
+    "data_source": {"type": "local"},
+    "epochs": 16,
+    "batch_size": 8,
+    "lr": 0.0025,
+    "max_length": 512,
+    "gradient_accumulation_steps": 4,
+    "warmup_ratio": 0.03,
+    "weight_decay": 0,
+    "lr_scheduler_type": "cosine",
+    "bf16": True,
+    "lora_r": 64,
+    "lora_alpha": 128,
+    "lora_dropout": 0.05,
+    "lora_target_modules": ["q_proj", "v_proj"],
+    "gradient_checkpointing": True,
+    "cuda_visible_devices": "0,1",
+}
+PIPELINE: dict[str, Any] = {
+    "student": "Qwen/Qwen2.5-3B-Instruct",
+    "data": "data/messages.jsonl",
+    "save_dir": "/models",
+    "epochs": 3,
+    "flow_type": "IDP",
+    "train_type": "SFT",
+    "schema": "",
+    "document": "invoice.txt",
+    "prompt": "",
+    "eval_data": "",
+    "val_per_class": 0,
+    "use_logit_kd": False,
+}
+
+
+def test_the_workshop_config_keeps_its_values(desk: Desk) -> None:
+    recipe, result = desk.bring(desk.write("train.yaml", WORKSHOP))
+    sft = recipe.sft
+    assert sft is not None
+    assert recipe.base_model.name == "meta-llama/Meta-Llama-3-8B"
+    assert (sft.epochs, sft.batch_size, sft.gradient_accumulation, sft.learning_rate) == (16.0, 8, 4, 0.0025)
+    assert (sft.max_length, sft.warmup_ratio, sft.lr_scheduler, sft.weight_decay) == (512, 0.03, "cosine", 0.0)
+    assert (sft.lora_r, sft.lora_alpha, sft.lora_dropout, sft.lora_targets) == (64, 128, 0.05, ["q_proj", "v_proj"])
+    assert (sft.num_processes, sft.activation_checkpointing, sft.precision) == (2, True, "bf16")
+    assert WORKSHOP.keys() <= {line.key for line in result.report}
+
+
+def test_overrides_of_the_command_line_win(desk: Desk) -> None:
+    overrides = ["--learning_rate=2e-5", "--batch_size=2", "--max_iters=100", "--compile=False", "--out_dir=x"]
+    recipe, _ = desk.bring(desk.write("train.yaml", WORKSHOP), *overrides)
+    sft = recipe.sft
+    assert sft is not None
+    assert (sft.learning_rate, sft.batch_size, sft.max_steps, sft.epochs) == (2e-5, 2, 100, None)
+
+
+def test_an_override_is_refused_as_a_key_is(desk: Desk) -> None:
+    message = desk.complaint(desk.write("train.yaml", WORKSHOP), "--checkpoint_path=x")
+    assert "--checkpoint_path (command line): to start from other weights" in message
+
+
+def test_defaults_lists_and_groups_are_composed(desk: Desk) -> None:
+    desk.write("base.yaml", WORKSHOP)
+    text = "defaults: [base, _self_]\ntraining:\n  lr: 0.001\n  epochs: 8\n"
+    recipe, _ = desk.bring(desk.write("train.yaml", text), kind="hydra")
+    assert recipe.sft is not None
+    assert (recipe.sft.learning_rate, recipe.sft.epochs, recipe.sft.lora_r) == (0.001, 8.0, 64)
+
+
+def test_pairs_of_prompt_and_completion_are_converted(desk: Desk) -> None:
+    (desk.folder / "data" / "pairs.jsonl").write_text(json.dumps({"prompt": "A?", "completion": "B."}) + "\n")
+    config = {**WORKSHOP, "dataset_pattern": "pairs.jsonl", "data_format": "prompt_completion"}
+    _, result = desk.bring(desk.write("train.yaml", config))
+    [file] = result.data_files
+    assert json.loads(file.read_text()) == {
+        "messages": [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"data_source": {"type": "lakefs"}}, "'lakefs' cannot be honoured"),
+        ({"dataset_path": "./nowhere"}, "./nowhere has no file"),
+        ({"epochs": None}, "epochs: is missing"),
+        ({"lr": "${oc.env:LR}"}, "is an interpolation"),
+        ({"learning_rte": 1}, "the Hydra workshop has no such key"),
+        ({"defaults": ["nowhere"]}, "'nowhere' names no file beside this one"),
+        ({"data_format": "prompt_completion"}, "row 1 has ['messages']"),
+    ],
+)
+def test_a_workshop_config_that_cannot_be_honoured_is_refused(desk: Desk, keys: dict[str, Any], sentence: str) -> None:
+    assert sentence in desk.complaint(desk.write("train.yaml", {**WORKSHOP, **keys}), kind="hydra")
+
+
+def test_pipeline_runs_of_one_student_become_sft_then_kd(desk: Desk) -> None:
+    sft = desk.write("sft.yaml", {"parameters": PIPELINE})
+    distil = {**PIPELINE, "train_type": "KD", "use_logit_kd": True, "epochs": 4}
+    listed = [{"name": name, "value": value} for name, value in distil.items()]
+    recipe, result = desk.bring(sft, desk.write("kd.yaml", {"arguments": {"parameters": listed}}))
+    assert recipe.sft is not None
+    assert recipe.kd is not None
+    assert recipe.teacher is not None
+    assert (recipe.sft.epochs, recipe.kd.epochs, recipe.kd.method) == (3.0, 4.0, "logits")
+    assert recipe.teacher.name == "Qwen/Qwen2.5-7B-Instruct"
+    assert PIPELINE.keys() <= {line.key for line in result.report}
+
+
+def test_the_flow_type_chooses_the_student(desk: Desk) -> None:
+    config = {**PIPELINE, "student": "", "flow_type": "CodeGen"}
+    recipe, _ = desk.bring(desk.write("sft.yaml", config))
+    assert recipe.base_model.name == "Qwen/Qwen2.5-Coder-3B"
+    assert recipe.base_model.revision is not None
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"train_type": "DPO"}, "in a lane DPO starts from an SFT adapter"),
+        ({"train_type": "RL"}, "train types are SFT, KD and DPO"),
+        ({"schema": "invoice.json"}, "schema: answers are not checked against a JSON schema"),
+        ({"val_per_class": 20}, "conversations have no classes"),
+        ({"data": "s3://bucket/idp-sft.jsonl"}, "is not here"),
+        ({"teachr": "x"}, "the Kubeflow pipeline has no such key"),
+    ],
+)
+def test_parameters_that_cannot_be_honoured_are_refused(desk: Desk, keys: dict[str, Any], sentence: str) -> None:
+    assert sentence in desk.complaint(desk.write("sft.yaml", {**PIPELINE, **keys}))
+
+
+@pytest.mark.parametrize("table", [HYDRA, KUBEFLOW], ids=["hydra", "kubeflow"])
+def test_keys_without_effect_and_refusals_say_why(table) -> None:
+    for key, rule in table.keys.items():
+        text = {Unneeded: "why", Only: "advice", Refused: "advice"}.get(type(rule))
+        assert text is None or len(getattr(rule, text)) > 15, key
+
+
+def test_a_file_of_no_known_format_is_refused(desk: Desk) -> None:
+    assert "give --kind" in desk.complaint(desk.write("x.yaml", "alpha: 1\nbeta: 2\n"))
+
+
+def test_a_key_given_twice_is_refused(desk: Desk) -> None:
+    assert ":2: lr: is given twice" in desk.complaint(desk.write("x.yaml", "lr: 1\nlr: 2\n"), kind="hydra")
+
+
+def test_an_existing_recipe_is_not_overwritten(desk: Desk) -> None:
+    from llmops_assets.config_import.importing import import_files
+    from llmops_assets.config_import.settings import ConfigImportError
+
+    config = desk.write("train.yaml", WORKSHOP)
+    desk.bring(config)
+    with pytest.raises(ConfigImportError, match="exists already"):
+        import_files([str(config)], None, desk.folder / "recipes" / "lane.yaml", "auto", desk.folder)
