@@ -9,6 +9,8 @@ from llmops_assets.config_import.places import Place
 from llmops_assets.config_import.values import integer, number, one_of, text
 from llmops_assets.recipe import Recipe
 
+_NO_CHAT_TEMPLATE = r"(meta-)?llama-3(\.[12])?-\d+b$"
+
 
 def require_section(stage: str, file: Path, draft: Draft) -> None:
     """Report a stage that this version's recipes do not have."""
@@ -39,6 +41,10 @@ def put_base_model(joined: Joined, key: str, revision_key: str, file: Path, plac
         joined.tell(revision_key, "translated", f"-> base_model.revision: {revision}")
     elif folder is None:
         draft.tell(key, "look", f"{name} is not pinned: set base_model.revision to a commit of the hub")
+    if joined.stage != "cpt" and re.search(_NO_CHAT_TEMPLATE, name.lower()):
+        draft.tell(
+            key, "look", f"{name} has no chat template, which a lane needs for chats; its -Instruct model has one"
+        )
     return name
 
 
