@@ -45,8 +45,10 @@ def lora_layers(tensors: dict[str, Tensor], config: dict[str, Any], source: Path
     `source` is named by errors. Raises NotPlainLora for whatever B A alone does not describe: DoRA, trained biases,
     trained whole modules, ranks of single layers, or tensors that are no such pair.
     """
-    if problem := _beyond_pairs(config):
-        raise NotPlainLora(f"{source}: {problem}, which cannot be folded into plain weights; train it as a plain LoRA")
+    if effects := effects_beside_pairs(config):
+        raise NotPlainLora(
+            f"{source}: {' and '.join(effects)}, which B A does not hold; train it as a plain LoRA of one rank"
+        )
     names = sorted(name.removeprefix(_PREFIX).removesuffix(_A) for name in tensors if name.endswith(_A))
     pairs = {f"{_PREFIX}{name}{side}" for name in names for side in (_A, _B)}
     if odd := sorted(set(tensors) ^ pairs):
@@ -71,12 +73,14 @@ def lora_tensors(layers: dict[str, LoraLayer]) -> dict[str, Tensor]:
     return named
 
 
-def _beyond_pairs(config: dict[str, Any]) -> str | None:
+def effects_beside_pairs(config: dict[str, Any]) -> list[str]:
+    """Return what an adapter_config.json has that pairs of one rank and scale do not hold, in words."""
+    found = []
+    if config.get("peft_type", "LORA") != "LORA":
+        found.append(f"is a {config['peft_type']} adapter (peft_type)")
     if config.get("use_dora"):
-        return "is a DoRA (use_dora: true)"
+        found.append("is a DoRA (use_dora)")
     if config.get("bias", "none") != "none" or config.get("lora_bias"):
-        return "trains biases (bias, lora_bias)"
-    for key in ("modules_to_save", "rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices"):
-        if config.get(key):
-            return f"has {key}"
-    return None
+        found.append("has trained biases (bias, lora_bias)")
+    keys = ("modules_to_save", "rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices")
+    return found + [f"has {key}" for key in keys if config.get(key)]
