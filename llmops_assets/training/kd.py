@@ -7,13 +7,12 @@ TRL computes the cross-entropy, its normalization and its metrics as in plain SF
 import functools
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.sft_config import SFTConfig
@@ -22,11 +21,12 @@ from trl.trainer.utils import maybe_gather_lm_head_ctx
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training import sft
-from llmops_assets.training.distillation.divergence import Objective, TopK, summed_divergence
-from llmops_assets.training.distillation.teacher_logits import COLUMNS, IDS, IGNORED, LOG_PROBS, TAIL
+from llmops_assets.training.arguments import ALREADY_PREPARED, shared_arguments
+from llmops_assets.training.distillation.divergence import Divergence, Objective, TopK, summed_divergence
+from llmops_assets.training.distillation.labelled_positions import IGNORED
+from llmops_assets.training.distillation.teacher_logits import COLUMNS, IDS, LOG_PROBS, TAIL
 from llmops_assets.training.distillation.vocabulary import output_head
 from llmops_assets.training.job import TrainingJob
-from llmops_assets.training.preparation.arrow_rows import TRAIN_FILE, VALIDATION_FILE, read_rows
 from llmops_assets.training.rows import TrainingRows
 from llmops_assets.training.specs import KdSpec
 from llmops_assets.training.whole_steps import WholeSteps
@@ -36,44 +36,49 @@ class WrongTeacherRows(LlmopsError):
     """What was recorded of the teacher does not belong to the rows that are trained on."""
 
 
-def training_arguments(job: TrainingJob) -> SFTConfig:
-    """Return TRL's configuration, which is that of fine-tuning."""
-    return sft.training_arguments(job)
+@dataclass
+class KdConfig(SFTConfig):
+    """TRL's configuration with what the mixed loss takes. Defaults are those of KdSpec."""
+
+    kd_alpha: float = field(default=0.5, metadata={"help": "Weight of the cross-entropy."})
+    kd_temperature: float = field(default=2.0, metadata={"help": "Softens both distributions."})
+    kd_divergence: str = field(default="forward_kl", metadata={"help": "forward_kl, reverse_kl or jsd."})
+    kd_jsd_beta: float = field(default=0.5, metadata={"help": "Weight of the teacher in the mixture of jsd."})
 
 
-def with_teacher(rows: TrainingRows, folder: Path) -> TrainingRows:
-    """Return `rows` with the columns of the teacher recorded in `folder`, joined by their order.
-
-    Raises MissingRows, and WrongTeacherRows if there are more or fewer of them.
-    """
-    train = _joined(rows.train, read_rows(folder, TRAIN_FILE), folder / TRAIN_FILE)
-    if rows.evaluation is None:
-        return TrainingRows(train, None, rows.counts)
-    recorded = read_rows(folder, VALIDATION_FILE)
-    return TrainingRows(train, _joined(rows.evaluation, recorded, folder / VALIDATION_FILE), rows.counts)
+def training_arguments(job: TrainingJob, rows: TrainingRows) -> SFTConfig:
+    """Return TRL's configuration: that of fine-tuning for `method: sequence`, else with the terms of the loss."""
+    spec = job.spec
+    assert isinstance(spec, KdSpec)
+    if spec.method == "sequence":
+        return sft.training_arguments(job, rows)
+    return KdConfig(
+        **shared_arguments(job, rows),
+        **sft.chat_batching(job),
+        dataset_kwargs=ALREADY_PREPARED,
+        kd_alpha=spec.alpha,
+        kd_temperature=spec.temperature,
+        kd_divergence=spec.divergence,
+        kd_jsd_beta=spec.jsd_beta,
+    )
 
 
 def build_trainer(
-    model: PeftModel | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: TrainingRows,
-    arguments: SFTConfig,
-    spec: KdSpec,
+    model: PeftModel | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: TrainingRows, arguments: SFTConfig
 ) -> SFTTrainer:
-    """Return a trainer on `rows`: for `method: logits` they carry the teacher's columns, else its answers as labels.
+    """Return a trainer on `rows`: with a KdConfig they carry the teacher's columns, else its answers as labels.
 
-    Raises UnusableHead if the student's logits cannot be compared to a teacher's.
+    Raises WrongTeacherRows without these columns, and UnusableHead if the student's logits cannot be compared to a
+    teacher's.
     """
-    if spec.method == "sequence":
-        return sft.build_trainer(model, tokenizer, rows, arguments)  # pyright: ignore[reportArgumentType]
+    if not isinstance(arguments, KdConfig):
+        return sft.build_trainer(model, tokenizer, rows, arguments)
     return KdTrainer(
-        objective=Objective(spec.divergence, spec.temperature, spec.jsd_beta),
-        alpha=spec.alpha,
         vocabulary=len(tokenizer),
         model=model,
         args=arguments,
-        train_dataset=rows.train,
-        eval_dataset=rows.evaluation,
+        train_dataset=_as_arrays(rows.train),
+        eval_dataset=_as_arrays(rows.evaluation) if rows.evaluation is not None else None,
         processing_class=tokenizer,
     )
 
@@ -84,14 +89,15 @@ class KdTrainer(WholeSteps, SFTTrainer):
     Both are means over the labelled tokens of a micro step in nats, before they are weighted.
     """
 
-    def __init__(self, *, objective: Objective, alpha: float, vocabulary: int, **arguments: Any) -> None:
+    def __init__(self, *, args: KdConfig, vocabulary: int, **arguments: Any) -> None:
         """`vocabulary`: number of tokens that student and teacher share. The rest as TRL's. Raises UnusableHead."""
-        super().__init__(**arguments)
+        super().__init__(args=args, **arguments)
         self.data_collator = TeacherCollator(self.data_collator)
         assert self.model is not None
         core: Any = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         output_head(core, vocabulary)
-        self._terms = _mix_divergence_in(core, objective, alpha, vocabulary)
+        objective = Objective(cast(Divergence, args.kd_divergence), args.kd_temperature, args.kd_jsd_beta)
+        self._terms = _mix_divergence_in(core, objective, args.kd_alpha, vocabulary)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -192,15 +198,12 @@ def _mix_divergence_in(model: Any, objective: Objective, alpha: float, vocabular
     return terms
 
 
-def _joined(rows: Dataset, recorded: Dataset, file: Path) -> Dataset:
-    if len(rows) != len(recorded):
-        raise WrongTeacherRows(
-            f"{file}: {len(recorded)} rows of the teacher for {len(rows)} training rows; materialize teacher_logits "
-            "again"
-        )
-    joined = concatenate_datasets([rows, recorded.select_columns(list(COLUMNS))], axis=1)
-    # Python lists of top_k entries per token would take longer to make than a step of a small student.
-    return joined.with_format("numpy", columns=list(COLUMNS), output_all_columns=True)
+def _as_arrays(rows: Dataset) -> Dataset:
+    """Give the teacher's columns as arrays: lists of top_k entries per token take longer to make than a small step."""
+    missing = [name for name in COLUMNS if name not in rows.column_names]
+    if missing:
+        raise WrongTeacherRows(f"rows without {', '.join(missing)}: materialize teacher_logits and name it in the job")
+    return rows.with_format("numpy", columns=list(COLUMNS), output_all_columns=True)
 
 
 def _require_positions(labelled: int, recorded: int) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmops_assets.training.distillation.specs import TeacherSpec
+from llmops_assets.training.distillation.specs import RecordingSpec
 from llmops_assets.training.job import AdapterRef, BaseModelRef
 
 RESULT_FILE = "teacher_logits.json"
@@ -32,10 +32,9 @@ class TeacherLogitsJob(BaseModel):
 
     schema_version: Literal[1] = 1
     teacher: TeacherRef
-    settings: TeacherSpec
+    spec: RecordingSpec
     student: BaseModelRef = Field(description="Base model whose tokenizer made the rows.")
     rows: Path = Field(description="Folder of prepared rows: train.arrow, validation.arrow if there is one.")
-    top_k: int = Field(gt=0, description="Tokens kept at each position.")
     output_dir: Path = Field(description="Receives train.arrow, validation.arrow and, last, teacher_logits.json.")
 
 

@@ -8,8 +8,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmops_assets.training.distillation.job import TeacherRef
-from llmops_assets.training.distillation.specs import TeacherSpec
-from llmops_assets.training.model import load_adapter, load_base_model, load_tokenizer
+from llmops_assets.training.distillation.specs import AnsweringSpec, RecordingSpec
+from llmops_assets.training.model import load_tokenizer
+from llmops_assets.training.policy import device_of_process, frozen_policy
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,14 @@ class Teacher:
     device: torch.device
 
 
-def load_teacher(ref: TeacherRef, settings: TeacherSpec) -> Teacher:
-    """Load a teacher in the precision and quantization of `settings`.
+def load_teacher(ref: TeacherRef, spec: RecordingSpec | AnsweringSpec) -> Teacher:
+    """Load a teacher in the precision and quantization of `spec`.
 
-    Raises BaseModelUnavailable, QuantizationUnavailable, WrongBase and CorruptAdapter.
+    Raises BaseModelUnavailable, QuantizationUnavailable, WrongBase, WrongStack and CorruptAdapter.
     """
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = load_base_model(ref.base_model, settings.precision, settings.quantization)
-    model = base if ref.adapter is None else cast(PreTrainedModel, load_adapter(base, ref.adapter, ref.base_model))
-    model.requires_grad_(False).eval()
-    if settings.quantization == "none":
-        torch.nn.Module.to(model, device)
-    return Teacher(model, load_tokenizer(ref.base_model), device)
+    policy = frozen_policy(ref.base_model, ref.adapter, spec.precision, spec.quantization)
+    device = device_of_process()
+    if spec.quantization == "none":
+        torch.nn.Module.to(policy, device)
+    return Teacher(cast(PreTrainedModel, policy), load_tokenizer(ref.base_model), device)

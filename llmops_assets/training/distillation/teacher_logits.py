@@ -6,7 +6,7 @@ by position, and `teacher_tail` has n. They are taken at temperature 1; students
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,7 @@ from peft import PeftModel
 from llmops_assets.training.adapter_files import write_atomically
 from llmops_assets.training.distillation.divergence import TopK, top_k_of
 from llmops_assets.training.distillation.job import RESULT_FILE, TeacherLogitsJob, TeacherLogitsResult
+from llmops_assets.training.distillation.labelled_positions import Document, documents_of, states_before_labels
 from llmops_assets.training.distillation.teacher import Teacher, load_teacher
 from llmops_assets.training.distillation.vocabulary import output_head, require_same_tokenizer
 from llmops_assets.training.model import load_tokenizer
@@ -31,7 +32,6 @@ from llmops_assets.training.preparation.arrow_rows import (
     write_rows,
 )
 
-IGNORED = -100
 IDS, LOG_PROBS, TAIL = "teacher_ids", "teacher_log_probs", "teacher_tail"
 COLUMNS: dict[str, pa.DataType] = {
     IDS: TOKENS,
@@ -55,24 +55,15 @@ class Figures:
     label_hits: int = 0
 
 
-@dataclass(frozen=True)
-class _Document:
-    """One of the documents that a row holds, with the labelled positions that another token precedes."""
-
-    ids: list[int]
-    labelled: list[int]
-    recorded: list[TopK] = field(default_factory=list)
-
-
 def record_teacher(job: TeacherLogitsJob) -> TeacherLogitsResult:
     """Write the teacher's top-k log-probs for all rows of `job`; teacher_logits.json comes last.
 
     Raises DifferentTokenizer, UnusableHead, MissingRows, and what loading the teacher raises.
     """
     began = time.monotonic()
-    teacher = load_teacher(job.teacher, job.settings)
+    teacher = load_teacher(job.teacher, job.spec)
     vocabulary = require_same_tokenizer(load_tokenizer(job.student), teacher.tokenizer)
-    recorder = Recorder(teacher, vocabulary, min(job.top_k, vocabulary), job.settings.batch_size)
+    recorder = Recorder(teacher, vocabulary, min(job.spec.top_k, vocabulary), job.spec.batch_size)
     files = [TRAIN_FILE, *([VALIDATION_FILE] if has_validation(job.rows) else [])]
     written = {
         file: write_rows(job.output_dir / file, recorder.rows(read_rows(job.rows, file)), COLUMNS) for file in files
@@ -114,53 +105,44 @@ class Recorder:
     def rows(self, rows: Dataset) -> Iterator[dict[str, np.ndarray]]:
         """Yield the columns of each row, in the order of `rows`."""
         remaining = iter(rows)
-        while window := [_documents(row) for row in islice(remaining, self._batch_size * _BATCHES_SORTED)]:
-            order = sorted((document for row in window for document in row), key=lambda d: len(d.ids), reverse=True)
-            for begin in range(0, len(order), self._batch_size):
-                self._record(order[begin : begin + self._batch_size])
-            yield from (self._columns(row) for row in window)
+        while window := [documents_of(row) for row in islice(remaining, self._batch_size * _BATCHES_SORTED)]:
+            recorded = iter(self._recorded([document for row in window for document in row]))
+            for row in window:
+                yield _columns([next(recorded) for _ in row])
 
     @torch.inference_mode()
-    def _record(self, batch: list[_Document]) -> None:
-        # Padded on the right, where causal attention keeps the padding out of every position that is read.
-        ids = torch.zeros(len(batch), max(len(document.ids) for document in batch), dtype=torch.long)
-        for row, document in enumerate(batch):
-            ids[row, : len(document.ids)] = torch.tensor(document.ids)
-        hidden = self._backbone(input_ids=ids.to(self._device), use_cache=False).last_hidden_state
-        for row, document in enumerate(batch):
-            positions = torch.tensor(document.labelled, dtype=torch.long)
-            # What is read at position t - 1 predicts the token at t.
-            read, labels = hidden[row, (positions - 1).to(self._device)], ids[row, positions].to(self._device)
-            step = max(1, _LOGITS_PER_CHUNK[self._device.type] // len(self._weight))
-            for begin in range(0, len(positions), step):
-                document.recorded.append(self._top_k(read[begin : begin + step], labels[begin : begin + step]))
+    def _recorded(self, documents: list[Document]) -> list[TopK]:
+        """Return the teacher at the labelled positions of each document; documents of like length share a batch."""
+        recorded: dict[int, TopK] = {}
+        order = sorted(range(len(documents)), key=lambda index: len(documents[index].ids), reverse=True)
+        for begin in range(0, len(order), self._batch_size):
+            batch = order[begin : begin + self._batch_size]
+            states = states_before_labels(self._backbone, [documents[index] for index in batch], self._device)
+            labels, hidden = (torch.cat(parts) for parts in zip(*states, strict=True))
+            kept, at = self._top_k(hidden, labels), 0
+            for index in batch:
+                end = at + len(documents[index].labelled)
+                recorded[index] = kept.rows(at, end)
+                at = end
+        return [recorded[index] for index in range(len(documents))]
 
     def _top_k(self, hidden: torch.Tensor, labels: torch.Tensor) -> TopK:
+        step = max(1, _LOGITS_PER_CHUNK[self._device.type] // len(self._weight))
+        parts = [
+            self._chunk(hidden[at : at + step], labels[at : at + step]) for at in range(0, max(1, len(labels)), step)
+        ]
+        return TopK(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def _chunk(self, hidden: torch.Tensor, labels: torch.Tensor) -> TopK:
         logits = torch.nn.functional.linear(hidden, self._weight, self._bias).float()
         kept = top_k_of(logits, self.top_k)
-        nll = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
         self.figures.positions += len(labels)
         self.figures.tail_mass += float(kept.tail.exp().double().sum())
-        self.figures.label_nll += float(nll)
+        self.figures.label_nll += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
         self.figures.label_hits += int((kept.token_ids[:, 0] == labels).sum())
         return TopK(kept.token_ids.to("cpu", torch.int32), kept.log_probs.to("cpu", torch.float16), kept.tail.cpu())
 
-    def _columns(self, row: list[_Document]) -> dict[str, np.ndarray]:
-        parts = [part for document in row for part in document.recorded]
-        if not parts:
-            empty = torch.empty(0)
-            parts = [TopK(empty.int(), empty.half(), empty)]
-        columns = (torch.cat(column).flatten().numpy() for column in zip(*parts, strict=True))
-        return dict(zip((IDS, LOG_PROBS, TAIL), columns, strict=True))
 
-
-def _documents(row: dict[str, Any]) -> list[_Document]:
-    ids, labels = row["input_ids"], row["labels"]
-    documents, begin = [], 0
-    for length in row.get("seq_lengths") or [len(ids)]:
-        end = begin + length
-        # The first token of a document is predicted from nothing; trainers take no loss there either.
-        labelled = [at - begin for at in range(begin + 1, end) if labels[at] != IGNORED]
-        documents.append(_Document(ids[begin:end], labelled))
-        begin = end
-    return documents
+def _columns(parts: list[TopK]) -> dict[str, np.ndarray]:
+    columns = (torch.cat(column).flatten().numpy() for column in zip(*parts, strict=True))
+    return dict(zip((IDS, LOG_PROBS, TAIL), columns, strict=True))

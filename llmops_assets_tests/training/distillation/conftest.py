@@ -1,20 +1,24 @@
 """A tiny student, a larger teacher with a padded vocabulary, prepared rows, and the teacher recorded on them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from llmops_assets.training.chat_template import assistant_mask
 from llmops_assets.training.digests import weights_digest
 from llmops_assets.training.distillation.job import TeacherLogitsJob, TeacherRef
-from llmops_assets.training.distillation.specs import TeacherSpec
-from llmops_assets.training.job import BaseModelRef
+from llmops_assets.training.distillation.specs import RecordingSpec
+from llmops_assets.training.job import BaseModelRef, TrainingJob
 from llmops_assets.training.model import load_tokenizer
-from llmops_assets.training.preparation.arrow_rows import TOKENS, write_rows
-from llmops_assets_tests.training.conftest import make_base, sentence
+from llmops_assets.training.preparation.arrow_rows import COUNTS_FILE, TOKENS, write_rows
+from llmops_assets.training.specs import AnyStageSpec
+from llmops_assets_tests.training.conftest import deepspeed_config, make_base, sentence
 
 IGNORED = -100
 PADDED_VOCABULARY = 448
@@ -33,11 +37,29 @@ class World:
     def job(self, output_dir: Path, rows: Path, top_k: int) -> TeacherLogitsJob:
         return TeacherLogitsJob(
             teacher=TeacherRef(base_model=self.teacher),
-            settings=TeacherSpec(name=self.teacher.name, precision="fp32", batch_size=5),
+            spec=RecordingSpec(top_k=top_k, precision="fp32", batch_size=5),
             student=self.student,
             rows=rows,
-            top_k=top_k,
             output_dir=output_dir,
+        )
+
+    def training(self, folder: Path, rows: Path, teacher: Path | None, spec: dict[str, Any]) -> TrainingJob:
+        """A job of the kd stage on prepared rows, with small defaults that `spec` overrides."""
+        defaults = {"stage": "kd", "max_steps": 4, "learning_rate": 1e-2, "max_grad_norm": 1000.0, "batch_size": 4}
+        defaults |= {"lora_r": 4, "lora_alpha": 8, "precision": "fp32", "num_threads": 1, "logging_steps": 1}
+        merged = TypeAdapter(AnyStageSpec).validate_python(defaults | spec)
+        return TrainingJob(
+            recipe="tiny",
+            asset="kd_adapter",
+            fingerprint="kd",
+            spec=merged,
+            base_model=self.student,
+            rows=rows,
+            teacher_logits=teacher,
+            inputs={"rows": "test"},
+            deepspeed_config=deepspeed_config(merged.backend),
+            output_dir=folder / "output",
+            checkpoint_dir=folder / "checkpoints",
         )
 
 
@@ -50,6 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     columns = {"input_ids": TOKENS, "labels": TOKENS}
     write_rows(folder / "padded" / "train.arrow", rows, columns)
     write_rows(folder / "padded" / "validation.arrow", rows[:6], columns)
+    (folder / "padded" / COUNTS_FILE).write_text(json.dumps({"train_rows": len(rows)}))
     write_rows(folder / "packed" / "train.arrow", packed(rows), columns | {"seq_lengths": TOKENS})
     return World(student, teacher, folder / "padded", folder / "packed")
 

@@ -13,10 +13,10 @@ from trl.trainer.sft_config import SFTConfig
 from llmops_assets.training import kd
 from llmops_assets.training.distillation.divergence import Divergence
 from llmops_assets.training.distillation.teacher_logits import IDS, LOG_PROBS, record_teacher
-from llmops_assets.training.kd import KdTrainer, WrongTeacherRows
+from llmops_assets.training.kd import KdConfig, KdTrainer, WrongTeacherRows
 from llmops_assets.training.model import load_base_model, load_tokenizer, new_adapter
 from llmops_assets.training.preparation.arrow_rows import read_rows
-from llmops_assets.training.rows import TrainingRows
+from llmops_assets.training.rows import TrainingRows, joined
 from llmops_assets.training.sft import SftTrainer
 from llmops_assets.training.specs import KdSpec
 from llmops_assets_tests.training.distillation.conftest import IGNORED, World
@@ -66,11 +66,16 @@ def trainer_on(
         "seed": 7,
         "data_seed": 7,
     }
-    config = SFTConfig(**(settings | arguments))
+    settings |= arguments
     tokenizer = load_tokenizer(world.student)
     if teacher is None:
+        config = SFTConfig(**settings)
         return SftTrainer(model=model, args=config, train_dataset=train.train, processing_class=tokenizer)
-    trainer = kd.build_trainer(model, tokenizer, kd.with_teacher(train, teacher), config, spec)
+    terms = {"kd_alpha": spec.alpha, "kd_temperature": spec.temperature}
+    terms |= {"kd_divergence": spec.divergence, "kd_jsd_beta": spec.jsd_beta}
+    config = KdConfig(**settings, **terms)
+    both = TrainingRows(joined(train.train, read_rows(teacher), teacher), None)
+    trainer = kd.build_trainer(model, tokenizer, both, config)
     assert isinstance(trainer, KdTrainer)
     return trainer
 
@@ -182,18 +187,22 @@ def test_validation_reports_the_terms_of_its_own_rows(
     world: World, recordings: dict[str, Path], tmp_path: Path
 ) -> None:
     trainer = trainer_on(world, world.padded, recordings["padded"], kd_spec(), tmp_path)
-    rows = TrainingRows(read_rows(world.padded), read_rows(world.padded, "validation.arrow"))
-    evaluation = kd.with_teacher(rows, recordings["padded"]).evaluation
+    evaluation = joined(
+        read_rows(world.padded, "validation.arrow"),
+        read_rows(recordings["padded"], "validation.arrow"),
+        recordings["padded"],
+    )
     figures = trainer.evaluate(evaluation)  # pyright: ignore[reportArgumentType]
     mixture = ALPHA * figures["eval_kd/ce"] + (1 - ALPHA) * TEMPERATURE**2 * figures["eval_kd/divergence"]
     assert figures["eval_loss"] == pytest.approx(mixture, rel=0.02)  # a mean of batches against a mean of tokens
 
 
 def test_recordings_of_other_rows_are_refused(world: World, recordings: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(WrongTeacherRows, match="24 rows of the teacher for 12 training rows"):
-        kd.with_teacher(TrainingRows(read_rows(world.packed), None), recordings["padded"])
     trainer = trainer_on(world, world.padded, recordings["padded"], kd_spec(), tmp_path)
     assert isinstance(trainer.train_dataset, Dataset)
+    with pytest.raises(WrongTeacherRows, match="rows without teacher_ids"):
+        bare = TrainingRows(read_rows(world.padded), None)
+        kd.build_trainer(trainer.model, load_tokenizer(world.student), bare, trainer.args)  # pyright: ignore[reportArgumentType]
     shifted = [
         {**trainer.train_dataset[0], **{key: trainer.train_dataset[3][key] for key in kd.COLUMNS}},
     ]
@@ -202,10 +211,17 @@ def test_recordings_of_other_rows_are_refused(world: World, recordings: dict[str
         trainer.compute_loss(trainer.model, trainer._prepare_inputs(trainer.data_collator(shifted)))
 
 
-def test_sequence_distillation_is_plain_fine_tuning(world: World, tmp_path: Path) -> None:
-    spec = KdSpec(max_steps=1, learning_rate=1e-2, method="sequence", lora_r=4)
-    model = new_adapter(load_base_model(world.student, "fp32"), spec)
+def test_a_jobs_spec_reaches_the_loss_and_sequence_distillation_is_plain_fine_tuning(
+    world: World, tmp_path: Path
+) -> None:
     rows = TrainingRows(read_rows(world.padded), None)
-    config = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[], max_length=128)
-    trainer = kd.build_trainer(model, load_tokenizer(world.student), rows, config, spec)
-    assert isinstance(trainer, SftTrainer)
+    spec = {"stage": "kd", "divergence": "jsd", "jsd_beta": 0.2, "alpha": 0.1, "temperature": 3.0, "backend": "plain"}
+    logits = kd.training_arguments(world.training(tmp_path, world.padded, None, spec), rows)
+    assert isinstance(logits, KdConfig)
+    assert (logits.kd_divergence, logits.kd_jsd_beta, logits.kd_alpha, logits.kd_temperature) == ("jsd", 0.2, 0.1, 3.0)
+
+    spec = {"stage": "kd", "method": "sequence", "backend": "plain"}
+    job = world.training(tmp_path, world.padded, None, spec)
+    model = new_adapter(load_base_model(world.student, "fp32"), job.spec)
+    trainer = kd.build_trainer(model, load_tokenizer(world.student), rows, kd.training_arguments(job, rows))
+    assert type(trainer) is SftTrainer
