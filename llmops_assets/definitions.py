@@ -2,11 +2,13 @@
 
 import dagster as dg
 
-from llmops_assets.assets.adapters import cpt_adapter_asset, dpo_adapter_asset, sft_adapter_asset
+from llmops_assets.assets.adapters import adapter_asset
 from llmops_assets.assets.checks import no_train_eval_overlap_check, votes_of_one_kind_check
 from llmops_assets.assets.corpora import corpus_asset
 from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
+from llmops_assets.assets.prepared_rows import rows_asset
+from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
 from llmops_assets.assets.release import champion_asset
 from llmops_assets.assets.sft_sets import sft_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
@@ -32,13 +34,13 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.sft_set is not None:
         assets.append(sft_set_asset(recipe, recipe.sft_set))
         checks.append(no_train_eval_overlap_check(recipe, "sft_set"))
-    if recipe.cpt is not None:
-        assets += [cpt_adapter_asset(recipe, recipe.cpt), report_asset(recipe, "cpt")]
+    for name, stage in recipe.stages.items():
+        assets += [rows_asset(recipe, stage), adapter_asset(recipe, stage), report_asset(recipe, name)]
     if recipe.sft is not None:
-        assets += [sft_adapter_asset(recipe, recipe.sft), report_asset(recipe, "sft"), champion_asset(recipe)]
+        assets.append(champion_asset(recipe))
     if recipe.dpo is not None and recipe.preferences is not None:
         assets += [preference_votes_asset(recipe), preference_set_asset(recipe, recipe.preferences)]
-        assets += [dpo_adapter_asset(recipe, recipe.dpo), report_asset(recipe, "dpo")]
+        assets.append(reference_log_probs_asset(recipe, recipe.dpo))
         checks.append(votes_of_one_kind_check(recipe))
         job = dpo_job(recipe)
         jobs.append(job)

@@ -14,8 +14,10 @@ from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.feedback.specs import PreferenceSpec
 from llmops_assets.training.digests import file_sha256, weights_digest
+from llmops_assets.training.distillation.specs import TeacherSpec
 from llmops_assets.training.job import BaseModelRef
-from llmops_assets.training.specs import CptSpec, DpoSpec, SftSpec
+from llmops_assets.training.specs import AnyStageSpec, CptSpec, DpoSpec, KdSpec, SftSpec, Stage
+from llmops_assets.training.sweep_points import SweepName, SweepSpec, check_sweeps
 
 EMBEDDED = "embedded"
 
@@ -63,6 +65,10 @@ class BaseModelSpec(BaseModel):
         """
         return find_tokenizer_file(self.location(), self.revision)
 
+    def tokenizer_digest(self) -> str:
+        """Return the sha256 of the tokenizer; for a hub base it is fixed by the revision."""
+        return file_sha256(self.tokenizer_file()) if self._folder() is not None else f"{self.name}@{self.revision}"
+
     def _folder(self) -> Path | None:
         folder = embedded_base_model_path() if self.name == EMBEDDED else Path(self.name)
         return folder if folder.is_dir() else None
@@ -93,8 +99,11 @@ class Recipe(BaseModel):
     sft_set: SftSection | None = None
     cpt: CptSpec | None = None
     sft: SftSpec | None = None
+    teacher: TeacherSpec | None = None
+    kd: KdSpec | None = None
     dpo: DpoSpec | None = None
     preferences: PreferenceSpec | None = None
+    sweeps: dict[SweepName, SweepSpec] = Field(default={}, description="Trainings of one stage to compare, by name.")
     evaluation: EvaluationSpec = EvaluationSpec()
     gate: GatePolicy = GatePolicy()
 
@@ -103,6 +112,7 @@ class Recipe(BaseModel):
         needs: Mapping[str, tuple[str, ...]] = {
             "cpt": ("corpus",),
             "sft": ("sft_set",),
+            "kd": ("sft_set", "teacher"),
             "dpo": ("sft", "preferences"),
         }
         for stage, sections in needs.items():
@@ -113,6 +123,26 @@ class Recipe(BaseModel):
         if extracted and self.corpus is None:
             raise ValueError("sft_set has a source of kind extracted, which needs the section corpus")
         return self
+
+    @model_validator(mode="after")
+    def _sweeps_fit_their_stages(self) -> "Recipe":
+        check_sweeps(self.sweeps, self.stages)
+        return self
+
+    @property
+    def stages(self) -> dict[Stage, AnyStageSpec]:
+        """The stages that this lane has, by name, in the order in which they continue each other."""
+        every: dict[Stage, AnyStageSpec | None] = {"cpt": self.cpt, "sft": self.sft, "kd": self.kd, "dpo": self.dpo}
+        return {name: spec for name, spec in every.items() if spec is not None}
+
+    def parent_of(self, stage: Stage) -> str | None:
+        """Return the adapter asset that `stage` continues; None for one that starts on the base.
+
+        A DPO run continues the champion of the line that begins with this adapter.
+        """
+        names = list(self.stages)
+        before = names[: names.index(stage)]
+        return f"{before[-1]}_adapter" if before else None
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from llmops_assets.assets.adapter_chain import adapter_ref, adapter_sha256, stack_card
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import materialized
 from llmops_assets.assets.progress import ProgressReporter, metrics_rows
@@ -18,12 +19,15 @@ from llmops_assets.resources.lost_rank import RankLost
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.settings import configs_dir
-from llmops_assets.training.job import AdapterRef, BaseModelRef, TrainingJob
+from llmops_assets.training.job import BaseModelRef, TrainingJob
 from llmops_assets.training.loss_curve import loss_curve_png
 from llmops_assets.training.specs import AnyStageSpec
+from llmops_assets.training.steps import total_steps
 
 # Settings that decide where a training runs and how it is watched, not what comes out of it.
-RUNTIME_ONLY = frozenset({"logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"})
+RUNTIME_ONLY = frozenset(
+    {"logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement", "report_to", "loss_spike_factor"}
+)
 
 # A killed rank is bad luck once; twice it is a machine that is too small.
 RETRIES_OF_A_LOST_RANK = 1
@@ -31,24 +35,20 @@ RETRIES_OF_A_LOST_RANK = 1
 
 @dataclass(frozen=True)
 class AdapterRequest:
-    """Everything that determines an adapter."""
+    """Everything that determines an adapter.
+
+    Attributes:
+        rows: The prepared rows of the stage.
+        computed: What was computed for these rows beforehand, by the name of the field of TrainingJob that takes it.
+    """
 
     recipe: Recipe
     asset: str
     spec: AnyStageSpec
-    train_set: Artifact
+    rows: Artifact
+    computed: Mapping[str, Artifact]
     parent: Artifact | None
     code_version: str
-
-
-def adapter_ref(artifact: Artifact) -> AdapterRef:
-    """Return how workers address the adapter of `artifact`."""
-    manifest = artifact.manifest
-    return AdapterRef(
-        path=artifact.folder,
-        sha256=manifest.files["adapter_model.safetensors"].sha256,
-        base_digest=manifest.inputs["base_model"],
-    )
 
 
 def train_adapter(
@@ -72,12 +72,12 @@ def train_adapter(
         ArtifactMissing, CorruptArtifact: an input cannot be used.
     """
     base = request.recipe.base_model.resolve()
-    train_set = request.train_set.manifest
-    inputs = {"base_model": base.digest, train_set.asset: train_set.data_version}
-    if request.spec.stage != "cpt":
-        inputs["chat_template"] = request.recipe.base_model.template_digest()
+    # The data set behind the rows is named too: lineage asks which sets an adapter has seen.
+    inputs = {"base_model": base.digest, **request.rows.manifest.inputs}
+    for artifact in (request.rows, *request.computed.values()):
+        inputs[artifact.manifest.asset] = artifact.manifest.data_version
     if request.parent is not None:
-        inputs["parent_adapter"] = adapter_ref(request.parent).sha256
+        inputs["parent_adapter"] = adapter_sha256(request.parent)
     build_request = BuildRequest(
         recipe=request.recipe.name,
         asset=request.asset,
@@ -89,7 +89,7 @@ def train_adapter(
     )
 
     def build(slot: BuildSlot) -> Built:
-        return _train(context, request, base, build_request, slot, trainer, tracking)
+        return _train(context, request, base, build_request, slot, artifacts, trainer, tracking)
 
     try:
         artifact, reused = build_once(artifacts, build_request, build)
@@ -110,6 +110,7 @@ def _train(
     base: BaseModelRef,
     build_request: BuildRequest,
     slot: BuildSlot,
+    artifacts: ArtifactStore,
     trainer: Trainer,
     tracking: Tracking,
 ) -> Built:
@@ -119,16 +120,18 @@ def _train(
         fingerprint=build_request.fingerprint,
         spec=request.spec,
         base_model=base,
-        parent=adapter_ref(request.parent) if request.parent is not None else None,
-        train_file=request.train_set.folder / "train.jsonl",
+        parent=adapter_ref(artifacts, request.parent) if request.parent is not None else None,
+        rows=request.rows.folder,
         inputs=build_request.inputs,
         deepspeed_config=_deepspeed_config(request.spec.backend),
         output_dir=slot.output,
         checkpoint_dir=slot.scratch,
+        **{name: artifact.folder for name, artifact in request.computed.items()},
     )
     asset_name = f"{request.recipe.name}/{request.asset}"
     metrics_file = slot.output / "metrics.jsonl"
-    reporter = ProgressReporter(context, metrics_file, total_steps=request.spec.max_steps)
+    steps = total_steps(request.spec, request.rows.manifest.summary["train_rows"])
+    reporter = ProgressReporter(context, metrics_file, total_steps=steps)
     with tracking.training_run(
         experiment=request.recipe.name,
         name=asset_name,
@@ -144,9 +147,10 @@ def _train(
             **result.model_dump(mode="json"),
             "base_model": base.model_dump(mode="json"),
             "parent": _parent_card(request.parent),
-            "mode": "continue" if request.parent is not None else "new",
-            "data": {name: entry.sha256 for name, entry in request.train_set.manifest.files.items()},
-            "train_set_summary": request.train_set.manifest.summary,
+            "mode": request.spec.adapter_mode if request.parent is not None else "new",
+            "stack": stack_card(request.parent, request.spec.adapter_mode, request.spec.finetuning),
+            "data": {name: entry.sha256 for name, entry in request.rows.manifest.files.items()},
+            "rows": request.rows.manifest.summary,
             "dagster_run_id": context.run_id,
             "mlflow_run_id": tracked.run_id,
             "mlflow_run_url": tracked.url,
@@ -179,7 +183,7 @@ def _parent_card(parent: Artifact | None) -> dict[str, str] | None:
     return {
         "asset": parent.manifest.asset,
         "fingerprint": parent.manifest.fingerprint,
-        "sha256": adapter_ref(parent).sha256,
+        "sha256": adapter_sha256(parent),
     }
 
 
@@ -194,7 +198,7 @@ def _register(
     parent = card.get("parent")
     with feedback.open() as store:
         return store.register_version(
-            adapter_sha256=adapter_ref(artifact).sha256,
+            adapter_sha256=adapter_sha256(artifact),
             deployment=request.recipe.name,
             stage=request.spec.stage,
             parent_sha256=parent["sha256"] if parent else None,
@@ -210,7 +214,7 @@ def _adapter_metadata(artifact: Artifact, label: str | None, tracking: Tracking)
     card = manifest.run_card or {}
     shown: dict[str, Any] = {f"training/{key}": value for key, value in manifest.summary.items()}
     shown |= {
-        "adapter_sha256": adapter_ref(artifact).sha256,
+        "adapter_sha256": adapter_sha256(artifact),
         "engine": card.get("engine", ""),
         "run_card": dg.MetadataValue.json(card),
         "manifest": dg.MetadataValue.path(str(artifact.folder / "manifest.json")),

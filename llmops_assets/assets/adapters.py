@@ -1,4 +1,6 @@
-"""The adapter assets: CPT, SFT and DPO continue one LoRA over one base, each trained in its own process."""
+"""The adapter assets: each stage continues one LoRA over one base, trained in a process of its own."""
+
+from typing import Any
 
 import dagster as dg
 
@@ -6,72 +8,51 @@ from llmops_assets.assets.adapter_training import AdapterRequest, train_adapter
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, readable_errors
 from llmops_assets.assets.parents import dpo_parent
+from llmops_assets.assets.prepared_rows import rows_name
+from llmops_assets.assets.reference_log_probs import NAME as REFERENCE_LOG_PROBS
+from llmops_assets.assets.reference_log_probs import current_reference, reference_policy
 from llmops_assets.recipe import Recipe
-from llmops_assets.resources.artifacts import ArtifactStore
+from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
-from llmops_assets.training.specs import CptSpec, DpoSpec, SftSpec
+from llmops_assets.training.preparation.job import PreparationSpec
+from llmops_assets.training.specs import AnyStageSpec, DpoSpec
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 GPU_POOL = "gpu"
-_KINDS = {"pytorch", "huggingface", "mlflow", "deepspeed"}
-_STAGE = frozenset({"stage"})
 WATERMARK = "preferences/through_seq"
+_KINDS = {"pytorch", "huggingface", "mlflow", "deepspeed"}
+_DESCRIPTIONS = {
+    "cpt": "LoRA adapter after continued pre-training on the corpus: it knows the domain's text, not yet how to answer."
+    " Packed rows, no token lost; held-out documents are never read.",
+    "sft": "LoRA adapter after supervised fine-tuning, continuing the CPT adapter: it answers, and it stops. Loss is "
+    "on assistant tokens alone, the end of the turn included. Every new one starts a major version (v1.0).",
+    "kd": "LoRA adapter of a student that has learned from its teacher: from the distributions in teacher_logits, or "
+    "from answers that the teacher wrote. It continues the adapter before it.",
+    "dpo": "LoRA adapter after direct preference optimization on people's votes. It continues the champion of its SFT "
+    "line; reference_log_probs says what its reference policy is. Every new one is a minor version (v1.1, v1.2).",
+}
 
 
-def cpt_adapter_asset(recipe: Recipe, stage: CptSpec) -> dg.AssetsDefinition:
-    """Return the `<recipe>/cpt_adapter` asset."""
-    config_class = launchpad_config(stage, leave_out=_STAGE)
+def adapter_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
+    """Return the `<recipe>/<stage>_adapter` asset. What decides a row is set on the stage's rows asset."""
+    name, rows = f"{stage.stage}_adapter", rows_name(stage.stage)
+    parent_name = recipe.parent_of(stage.stage)
+    config_class = launchpad_config(stage, leave_out=_decided_elsewhere(stage))
+    needs = [rows, *([parent_name] if parent_name else []), *([REFERENCE_LOG_PROBS] if stage.stage == "dpo" else [])]
 
     @dg.asset(
-        key=asset_key(recipe.name, "cpt_adapter"),
-        deps=[asset_key(recipe.name, "corpus")],
+        key=asset_key(recipe.name, name),
+        deps=[asset_key(recipe.name, needed) for needed in needs],
         group_name=recipe.name,
         kinds=_KINDS,
         owners=recipe.owners,
         code_version=CODE_VERSION,
         pool=GPU_POOL,
+        description=_DESCRIPTIONS[stage.stage],
     )
-    def cpt_adapter(
-        context: dg.AssetExecutionContext,
-        config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's stage
-        artifacts: ArtifactStore,
-        trainer: Trainer,
-        tracking: Tracking,
-    ) -> dg.MaterializeResult:
-        """LoRA adapter after continued pre-training on the corpus: it knows the domain's text, not yet how to
-        answer. Packed rows, no token lost; held-out documents are never read."""
-        with readable_errors():
-            corpus = latest_artifact(context.instance, artifacts, recipe.name, "corpus")
-            request = AdapterRequest(
-                recipe=recipe,
-                asset="cpt_adapter",
-                spec=resolved(stage, config),
-                train_set=corpus,
-                parent=None,
-                code_version=CODE_VERSION,
-            )
-            return train_adapter(context, request, artifacts=artifacts, trainer=trainer, tracking=tracking)
-
-    return cpt_adapter
-
-
-def sft_adapter_asset(recipe: Recipe, stage: SftSpec) -> dg.AssetsDefinition:
-    """Return the `<recipe>/sft_adapter` asset: the lane's v1.0, v2.0, ..."""
-    config_class = launchpad_config(stage, leave_out=_STAGE)
-    has_cpt = recipe.cpt is not None
-
-    @dg.asset(
-        key=asset_key(recipe.name, "sft_adapter"),
-        deps=[asset_key(recipe.name, name) for name in (["sft_set", "cpt_adapter"] if has_cpt else ["sft_set"])],
-        group_name=recipe.name,
-        kinds=_KINDS,
-        owners=recipe.owners,
-        code_version=CODE_VERSION,
-        pool=GPU_POOL,
-    )
-    def sft_adapter(
+    def adapter(
         context: dg.AssetExecutionContext,
         config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's stage
         artifacts: ArtifactStore,
@@ -79,67 +60,65 @@ def sft_adapter_asset(recipe: Recipe, stage: SftSpec) -> dg.AssetsDefinition:
         tracking: Tracking,
         feedback: FeedbackResource,
     ) -> dg.MaterializeResult:
-        """LoRA adapter after supervised fine-tuning, continuing the CPT adapter: it answers, and it stops. Loss is
-        on assistant tokens alone, the end of the turn included. Every new one starts a major version (v1.0)."""
         with readable_errors():
-            parent = latest_artifact(context.instance, artifacts, recipe.name, "cpt_adapter") if has_cpt else None
-            request = AdapterRequest(
-                recipe=recipe,
-                asset="sft_adapter",
-                spec=resolved(stage, config),
-                train_set=latest_artifact(context.instance, artifacts, recipe.name, "sft_set"),
-                parent=parent,
-                code_version=CODE_VERSION,
-            )
-            return train_adapter(
-                context, request, artifacts=artifacts, trainer=trainer, tracking=tracking, feedback=feedback
-            )
-
-    return sft_adapter
-
-
-def dpo_adapter_asset(recipe: Recipe, stage: DpoSpec) -> dg.AssetsDefinition:
-    """Return the `<recipe>/dpo_adapter` asset: the lane's v1.1, v1.2, ..."""
-    config_class = launchpad_config(stage, leave_out=_STAGE)
-
-    @dg.asset(
-        key=asset_key(recipe.name, "dpo_adapter"),
-        deps=[asset_key(recipe.name, "preference_set"), asset_key(recipe.name, "sft_adapter")],
-        group_name=recipe.name,
-        kinds=_KINDS,
-        owners=recipe.owners,
-        code_version=CODE_VERSION,
-        pool=GPU_POOL,
-    )
-    def dpo_adapter(
-        context: dg.AssetExecutionContext,
-        config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's stage
-        artifacts: ArtifactStore,
-        trainer: Trainer,
-        tracking: Tracking,
-        feedback: FeedbackResource,
-    ) -> dg.MaterializeResult:
-        """LoRA adapter after direct preference optimization on people's votes. It continues the champion of its
-        SFT line, which is also the frozen reference policy. Every new one is a minor version (v1.1, v1.2)."""
-        with readable_errors():
-            preferences = latest_artifact(context.instance, artifacts, recipe.name, "preference_set")
-            request = AdapterRequest(
-                recipe=recipe,
-                asset="dpo_adapter",
-                spec=resolved(stage, config),
-                train_set=preferences,
-                parent=dpo_parent(context.instance, artifacts, recipe.name, preferences.manifest.data_version),
-                code_version=CODE_VERSION,
-            )
-            watermark = (latest_metadata(context.instance, recipe.name, "preference_set") or {})[WATERMARK]
+            request = adapter_request(context.instance, recipe, resolved(stage, config), artifacts, feedback)
             return train_adapter(
                 context,
                 request,
                 artifacts=artifacts,
                 trainer=trainer,
                 tracking=tracking,
-                feedback=feedback,
-                metadata={WATERMARK: watermark},
+                feedback=feedback if stage.stage != "cpt" else None,
+                metadata=_watermark(context.instance, recipe) if stage.stage == "dpo" else None,
             )
 
-    return dpo_adapter
+    return adapter
+
+
+def adapter_request(
+    instance: dg.DagsterInstance,
+    recipe: Recipe,
+    spec: AnyStageSpec,
+    artifacts: ArtifactStore,
+    feedback: FeedbackResource,
+) -> AdapterRequest:
+    """Return everything that determines the adapter of the stage `spec`: today's rows, parent and reference.
+
+    Raises NotMaterialized, UnknownAnchor and StaleReference.
+    """
+    rows = latest_artifact(instance, artifacts, recipe.name, rows_name(spec.stage))
+    spec = on_rows(spec, rows)
+    computed: dict[str, Artifact] = {}
+    if isinstance(spec, DpoSpec):
+        parent: Artifact | None = dpo_parent(instance, artifacts, recipe, rows.manifest.inputs["preference_set"])
+        with feedback.open() as store:
+            wanted = reference_policy(artifacts, store, parent, spec.reference)
+        computed[REFERENCE_LOG_PROBS] = current_reference(instance, artifacts, recipe, rows, wanted, spec)
+    else:
+        parent_name = recipe.parent_of(spec.stage)
+        parent = latest_artifact(instance, artifacts, recipe.name, parent_name) if parent_name else None
+    return AdapterRequest(
+        recipe=recipe,
+        asset=f"{spec.stage}_adapter",
+        spec=spec,
+        rows=rows,
+        computed=computed,
+        parent=parent,
+        code_version=CODE_VERSION,
+    )
+
+
+def on_rows(spec: AnyStageSpec, rows: Artifact) -> AnyStageSpec:
+    """Return `spec` with what its rows have decided, so that the run card tells what was trained on."""
+    decided = PreparationSpec.model_validate(rows.manifest.spec).applied_to(spec)
+    return type(spec).model_validate(spec.model_dump() | decided)
+
+
+def _decided_elsewhere(stage: AnyStageSpec) -> frozenset[str]:
+    rows = PreparationSpec.of(stage)
+    fixed = {"stage", *rows.applied_to(stage)}
+    return frozenset(fixed | ({"reference"} if stage.stage == "dpo" else set()))
+
+
+def _watermark(instance: dg.DagsterInstance, recipe: Recipe) -> dict[str, Any]:
+    return {WATERMARK: (latest_metadata(instance, recipe.name, "preference_set") or {})[WATERMARK]}

@@ -12,7 +12,7 @@ from llmops_assets.resources.artifacts import ArtifactStore
 
 def lane_table(instance: dg.DagsterInstance, store: ArtifactStore, recipe: Recipe) -> str:
     """Return the table of all stages that have a report, as plain text, and the champion."""
-    found = [find_latest_artifact(instance, store, recipe.name, f"{stage}_report") for stage in ("cpt", "sft", "dpo")]
+    found = [find_latest_artifact(instance, store, recipe.name, f"{stage}_report") for stage in recipe.stages]
     champion = current_champion(instance, store, recipe.name)
     reports = [read_report(artifact) for artifact in found if artifact is not None]
     if not reports:

@@ -13,6 +13,7 @@ from llmops_assets.assets.champion_state import current_champion
 from llmops_assets.assets.launchpad import Spec, launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, materialized, readable_errors
 from llmops_assets.assets.scoring import HeldOut, Scorer
+from llmops_assets.evaluation.gates import GateStage
 from llmops_assets.evaluation.presentation import metrics_rows, report_table_markdown
 from llmops_assets.evaluation.report import EvalReport, build_report
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
@@ -29,9 +30,12 @@ _DESCRIPTIONS: dict[str, str] = {
     "compared document by document with the base.",
     "sft": "Does the adapter answer questions about APIs that it has never seen better than its parent? Greedy "
     "answers, scored one by one; answer length and forgetting are watched.",
+    "kd": "Does the student answer better than before it learned from its teacher? Greedy answers to unseen questions, "
+    "scored one by one; answer length and forgetting are watched.",
     "dpo": "Does the adapter prefer what raters preferred, on sealed prompts, without losing answers, length or "
     "perplexity against the champion?",
 }
+_GATES: dict[Stage, GateStage] = {"cpt": "cpt", "sft": "sft", "kd": "sft", "dpo": "dpo"}
 OPPONENT = "opponent"
 """Input of a report: sha256 of the adapter (or digest of the base) that the candidate had to stand against."""
 
@@ -161,7 +165,7 @@ def _compare(
     parent = scorer.scores(subjects.parent)
     same = _identity(subjects.opponent, "") == _identity(subjects.parent, "")
     return build_report(
-        stage=stage,
+        stage=_GATES[stage],
         candidate=scorer.scores(subjects.candidate),
         parent=parent,
         base=scorer.scores(None),

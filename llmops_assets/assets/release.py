@@ -17,7 +17,7 @@ CODE_VERSION = "1"
 
 def champion_asset(recipe: Recipe) -> dg.AssetsDefinition:
     """Return the `<recipe>/champion` asset."""
-    reports = [name for name, stage in (("sft_report", recipe.sft), ("dpo_report", recipe.dpo)) if stage is not None]
+    reports = [f"{stage}_report" for stage in recipe.stages if stage != "cpt"]
 
     @dg.asset(
         key=asset_key(recipe.name, "champion"),

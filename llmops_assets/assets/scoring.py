@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmops_assets.assets.adapter_chain import adapter_sha256
-from llmops_assets.assets.adapter_training import adapter_ref
+from llmops_assets.assets.adapter_chain import adapter_ref, adapter_sha256
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.evaluation.job import EvaluationJob
 from llmops_assets.evaluation.scores import AdapterScores, read_scores
@@ -81,7 +80,7 @@ class Scorer:
         def build(slot: BuildSlot) -> Built:
             job = EvaluationJob(
                 base_model=self.base,
-                adapter=adapter_ref(adapter) if adapter is not None else None,
+                adapter=adapter_ref(self.artifacts, adapter) if adapter is not None else None,
                 settings=self.settings,
                 perplexity_file=files.documents,
                 questions_file=files.questions,

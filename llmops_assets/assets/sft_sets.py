@@ -1,5 +1,7 @@
 """The SFT set asset: conversations with a train and an eval split that share no API and no document."""
 
+import json
+
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
@@ -66,14 +68,8 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                 return Built(summary=summary.model_dump(mode="json"))
 
             artifact, reused = build_once(artifacts, request, build)
-            from llmops_assets.training.chat_template import mask_preview
-            from llmops_assets.training.model import load_tokenizer
-
-            tokenizer = load_tokenizer(recipe.base_model.resolve())
-            examples = example_rows(
-                artifact.folder / "train.jsonl", lambda row: mask_preview(tokenizer, row["messages"])
-            )
-        metadata = data_set_metadata(artifact.manifest.summary) | {"examples_with_loss_mask": examples}
+            examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
+        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples}
         return materialized(artifact, reused=reused, metadata=metadata)
 
     return sft_set

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from llmops_assets.assets.adapter_chain import adapter_sha256
-from llmops_assets.assets.adapter_training import adapter_ref
+from llmops_assets.assets.adapter_chain import adapter_ref, adapter_sha256
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import find_latest_artifact, latest_artifact
 from llmops_assets.data.preference_prompts import preference_prompts
@@ -91,12 +90,14 @@ def _adapter(
 ) -> Artifact:
     if version is None:
         return latest_artifact(instance, artifacts, recipe, "sft_adapter")
-    for asset in ("sft_adapter", "dpo_adapter"):
+    for asset in ("sft_adapter", "kd_adapter", "dpo_adapter"):
         adapter = find_latest_artifact(instance, artifacts, recipe, asset)
         if adapter is not None and store.version_label(adapter_sha256(adapter)) == version:
             return adapter
     known = ", ".join(v.label for v in store.versions(recipe)) or "none yet"
-    raise LlmopsError(f"{recipe}: {version} is not the version of today's sft_adapter or dpo_adapter (known: {known})")
+    raise LlmopsError(
+        f"{recipe}: {version} is not the version of today's sft_adapter, kd_adapter or dpo_adapter (known: {known})"
+    )
 
 
 def _samples(
@@ -121,7 +122,7 @@ def _samples(
         _write_prompts(prompts_file, prompts)
         job = SamplingJob(
             base_model=recipe.base_model.resolve(),
-            adapter=adapter_ref(adapter),
+            adapter=adapter_ref(artifacts, adapter),
             prompts_file=prompts_file,
             temperature=rater.temperature,
             top_p=rater.top_p,

@@ -11,21 +11,15 @@ JOB_TAG = "llmops/job"
 
 def build_job(recipe: Recipe) -> AssetJob:
     """Return `<recipe>_build`: everything from the sources to v1.0, its reports and the champion."""
-    stages = {
-        "corpus": recipe.corpus,
-        "sft_set": recipe.sft_set,
-        "cpt_adapter": recipe.cpt,
-        "cpt_report": recipe.cpt,
-        "sft_adapter": recipe.sft,
-        "sft_report": recipe.sft,
-        "champion": recipe.sft,
-    }
-    return _job(recipe, "build", [name for name, section in stages.items() if section is not None])
+    sets = [name for name, there in (("corpus", recipe.corpus), ("sft_set", recipe.sft_set)) if there is not None]
+    stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
+    return _job(recipe, "build", [*sets, *stages, *(["champion"] if recipe.sft is not None else [])])
 
 
 def dpo_job(recipe: Recipe) -> AssetJob:
-    """Return `<recipe>_dpo`: votes to preference set, adapter, report and champion."""
-    return _job(recipe, "dpo", ["preference_set", "dpo_adapter", "dpo_report", "champion"])
+    """Return `<recipe>_dpo`: votes to preference set, reference, adapter, report and champion."""
+    chain = ["preference_set", "dpo_rows", "reference_log_probs", "dpo_adapter", "dpo_report", "champion"]
+    return _job(recipe, "dpo", chain)
 
 
 def dpo_job_name(recipe: Recipe) -> str:

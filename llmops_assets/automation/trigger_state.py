@@ -41,7 +41,7 @@ def read_trigger_state(instance: dg.DagsterInstance, store: FeedbackStore, recip
         runs_in_flight=tuple(r.dagster_run.run_id for r in records if r.dagster_run.status in _IN_FLIGHT),
         failed_attempts=tuple(attempts),
         last_run_ended_at=datetime.fromtimestamp(max(ended), UTC) if ended else None,
-        parent_ready=latest_metadata(instance, recipe.name, "sft_adapter") is not None,
+        parent_ready=latest_metadata(instance, recipe.name, recipe.parent_of("dpo") or "sft_adapter") is not None,
     )
 
 

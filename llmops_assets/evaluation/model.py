@@ -11,7 +11,8 @@ from transformers.utils import logging
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.inputs import Message, as_chat
 from llmops_assets.training.job import AdapterRef, BaseModelRef
-from llmops_assets.training.model import load_adapter, load_base_model, load_tokenizer
+from llmops_assets.training.model import load_tokenizer
+from llmops_assets.training.policy import frozen_policy
 
 
 class UnusableChatTemplate(LlmopsError):
@@ -103,10 +104,8 @@ def load_policy(base_model: BaseModelRef, adapter: AdapterRef | None) -> Policy:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = "bf16" if device.type == "cuda" else "fp32"
     tokenizer = load_tokenizer(base_model)
-    base = load_base_model(base_model, precision)
     # A PeftModel forwards everything that is asked of it here to the model that it wraps.
-    model = cast(PreTrainedModel, base if adapter is None else load_adapter(base, adapter, base_model))
+    model = cast(PreTrainedModel, frozen_policy(base_model, adapter, precision))
     model.generation_config = GenerationConfig()
-    model.requires_grad_(False).eval()
     torch.nn.Module.to(model, device)
     return Policy(model, tokenizer, device, f"{device.type}/{precision}")

@@ -53,8 +53,7 @@ def _stage_lines(name: str, spec: AnyStageSpec, shape: ModelShape, available: fl
 
 
 def _stages(recipe: Recipe, only: str | None) -> list[tuple[str, AnyStageSpec]]:
-    found: dict[str, AnyStageSpec | None] = {"cpt": recipe.cpt, "sft": recipe.sft, "dpo": recipe.dpo}
-    stages = [(name, spec) for name, spec in found.items() if spec is not None and only in (None, name)]
+    stages = [(name, spec) for name, spec in recipe.stages.items() if only in (None, name)]
     if not stages:
         raise NothingToPlan(f"recipe {recipe.name} has no stage {only or 'at all'}; name one that it has")
     return stages

@@ -17,6 +17,8 @@ from llmops_assets.resources.lost_rank import RankLost, how_it_was_lost
 from llmops_assets.resources.memory_preflight import check_before_start
 from llmops_assets.resources.supervised_process import SupervisedProcessFailed, run_supervised
 from llmops_assets.training.job import TrainingJob, TrainingResult
+from llmops_assets.training.preparation.job import PreparationJob
+from llmops_assets.training.reference.job import ReferenceJob, ReferenceSummary
 
 OnLine = Callable[[str], None]
 
@@ -87,6 +89,28 @@ class Trainer(dg.ConfigurableResource):
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(job.spec.num_processes)]
         torchrun += ["--shutdown_timeout", patience, "--log_dir", str(job.checkpoint_dir / "ranks")]
         return [sys.executable, *torchrun, "-m", "llmops_assets.training.worker"]
+
+    def prepare(self, job: PreparationJob, *, folder: Path, on_line: OnLine) -> dict[str, int]:
+        """Prepare the rows of a stage and return their counts; job file and log go to `folder`. Raises as `train`."""
+        self._run(
+            [sys.executable, "-m", "llmops_assets.training.preparation.worker"],
+            job=job,
+            folder=folder,
+            environment=_offline_if_local(job.base_model.name),
+            on_line=on_line,
+        )
+        return json.loads(_read(job.output_dir / "rows.json"))
+
+    def take_reference(self, job: ReferenceJob, *, folder: Path, on_line: OnLine) -> ReferenceSummary:
+        """Take the log-probs of a reference policy and return whose they are; otherwise as `prepare`."""
+        self._run(
+            [sys.executable, "-m", "llmops_assets.training.reference.worker"],
+            job=job,
+            folder=folder,
+            environment=_offline_if_local(job.base_model.name),
+            on_line=on_line,
+        )
+        return ReferenceSummary.model_validate_json(_read(job.output_dir / "reference.json"))
 
     def evaluate(self, job: EvaluationJob, *, on_line: OnLine) -> AdapterScores:
         """Score one adapter and return its per-example scores. Raises as `train` does."""

@@ -7,23 +7,10 @@ from typing import Any
 from llmops_assets.training.device import trains_on_gpu
 from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.rows import TrainingRows
+from llmops_assets.training.steps import total_steps
 
 ALREADY_PREPARED = {"skip_prepare_dataset": True}
 """TRL's SFTTrainer takes the rows as they are: they have input_ids and labels."""
-
-
-def total_steps(job: TrainingJob, rows: TrainingRows) -> int:
-    """Return the optimizer steps of a run: `max_steps`, or the steps of `epochs` where those are fewer.
-
-    An epoch has as many whole steps as hold every row once; its last step is filled up (see whole_steps.py).
-    """
-    spec = job.spec
-    if spec.epochs is None:
-        assert spec.max_steps is not None, "a spec has one of the two"
-        return spec.max_steps
-    rows_of_a_step = spec.batch_size * spec.gradient_accumulation * spec.num_processes
-    steps = max(1, math.ceil(spec.epochs * math.ceil(len(rows.train) / rows_of_a_step)))
-    return steps if spec.max_steps is None else min(steps, spec.max_steps)
 
 
 def shared_arguments(job: TrainingJob, rows: TrainingRows) -> dict[str, Any]:
@@ -35,7 +22,7 @@ def shared_arguments(job: TrainingJob, rows: TrainingRows) -> dict[str, Any]:
     """
     spec = job.spec
     on_cpu = not trains_on_gpu(spec)
-    steps = total_steps(job, rows)
+    steps = total_steps(spec, len(rows.train))
     return {
         "output_dir": str(job.checkpoint_dir),
         "max_steps": steps,

@@ -1,7 +1,6 @@
 """Which tokens of a conversation are trained: the chat template's generation markers, read once and checked."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -82,13 +81,3 @@ def conversation_ids(
         list(messages), tokenize=True, return_dict=True, add_generation_prompt=answer_follows
     )
     return list(rendered["input_ids"])
-
-
-def mask_preview(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """Return the rendered conversation as Markdown in which the trained tokens are bold code, for an asset's page."""
-    ids, mask = assistant_mask(tokenizer, messages)
-    parts = []
-    for trained, span in groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1]):
-        text = str(tokenizer.decode([token for token, _ in span])).replace("\n", "⏎").replace("`", "'")
-        parts.append(f"**`{text}`**" if trained else f"`{text}`")
-    return " ".join(parts)

@@ -14,7 +14,6 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training import cpt, dpo, kto, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
-from llmops_assets.training.arguments import total_steps
 from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
 from llmops_assets.training.deepspeed_engine import (
     require_engine,
@@ -40,6 +39,7 @@ from llmops_assets.training.speed.attention_choice import attention_implementati
 from llmops_assets.training.speed.fused_lora import fuse_lora
 from llmops_assets.training.speed.layer_compile import compile_layers
 from llmops_assets.training.speed.pair_batching import batch_pairs
+from llmops_assets.training.steps import total_steps
 from llmops_assets.training.stopping import StopAtStepBoundary
 from llmops_assets.training.tracking import MlflowRun
 from llmops_assets.training.whole_model import write_whole_model
@@ -207,7 +207,7 @@ def _headline(job: TrainingJob, rows: TrainingRows, point: ResumePoint) -> str:
     data = ", ".join(f"{key.removeprefix('train_').replace('_', ' ')} {value:,.0f}" for key, value in counts)
     parent = "new" if job.parent is None else f"{spec.adapter_mode} {job.parent.sha256[:12]}"
     return (
-        f"{job.recipe}/{job.asset}: {spec.stage}, {total_steps(job, rows)} steps {beginning(job, point)}, "
+        f"{job.recipe}/{job.asset}: {spec.stage}, {total_steps(spec, len(rows.train))} steps {beginning(job, point)}, "
         f"{spec.finetuning}, {spec.backend} x{spec.num_processes}, {threads_per_rank(spec)} threads, {spec.precision}, "
         f"{parent} | {data}"
     )

@@ -5,7 +5,6 @@ import pytest
 from llmops_assets.training.chat_template import (
     UntrainableTemplate,
     assistant_mask,
-    mask_preview,
     require_trainable_template,
 )
 from llmops_assets.training.job import BaseModelRef
@@ -79,9 +78,3 @@ def test_trainable_template_is_left_as_it_is(base: BaseModelRef) -> None:
     tokenizer = load_tokenizer(base)
     require_trainable_template(tokenizer)
     assert tokenizer.chat_template == CHATML
-
-
-def test_preview_marks_what_is_trained(base: BaseModelRef) -> None:
-    preview = mask_preview(load_tokenizer(base), TWO_TURNS)
-    assert "**`Return the copy.<|im_end|>`**" in preview
-    assert "**`And sort?" not in preview

@@ -94,5 +94,6 @@ def _policy_log_probs(trainer: DPOTrainer, batch: dict[str, Tensor]) -> Tensor:
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
     with trainer.accelerator.autocast():
+        assert trainer.model_wrapped is not None
         output = trainer.model_wrapped(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
     return output.log_probs.sum(dim=1).float().cpu()
