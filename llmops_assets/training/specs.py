@@ -5,11 +5,12 @@ Specs are flat on purpose: Dagster's launchpad config refuses nested plain model
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Backend = Literal["plain", "ddp", "zero1", "zero2", "zero3"]
 Stage = Literal["cpt", "sft", "kd", "dpo", "kto"]
 
+TRACKERS = ("tensorboard", "wandb")
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -115,8 +116,9 @@ class StageSpec(RowsSpec):
     )
     checkpoint_every: int = Field(default=50, gt=0, description="Steps between two resumable checkpoints.")
     keep_checkpoints: int = Field(default=2, gt=0, description="Older checkpoints are deleted.")
-    report_to: list[Literal["tensorboard", "wandb"]] = Field(
-        default=[], description="Trackers beside MLflow; each needs its package (`pip install -e '.[trackers]'`)."
+    report_to: list[str] = Field(
+        default=[],
+        description="tensorboard, wandb: trackers beside MLflow; each needs its package (extra `trackers`).",
     )
 
     @model_validator(mode="after")
@@ -124,6 +126,14 @@ class StageSpec(RowsSpec):
         if self.max_steps is None and self.epochs is None:
             raise ValueError("a stage needs max_steps, epochs, or both")
         return self
+
+    @field_validator("report_to")
+    @classmethod
+    def _known_trackers(cls, names: list[str]) -> list[str]:
+        # Dagster's launchpad takes no list of literals.
+        if unknown := [name for name in names if name not in TRACKERS]:
+            raise ValueError(f"{unknown[0]!r} is no tracker; choose from {', '.join(TRACKERS)}")
+        return names
 
     @model_validator(mode="after")
     def _one_warmup(self) -> "StageSpec":

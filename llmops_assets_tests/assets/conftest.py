@@ -20,7 +20,11 @@ from llmops_assets.resources.artifacts import Artifact
 from llmops_assets.resources.defaults import artifact_store, default_resources
 from llmops_assets_tests.assets.tiny_lane import NAME, TinyLane, make_tiny_lane
 
-BUILD = ("corpus", "sft_set", "cpt_adapter", "cpt_report", "sft_adapter", "sft_report", "champion")
+BUILD = (
+    *("corpus", "cpt_rows", "cpt_adapter", "cpt_report"),
+    *("sft_set", "sft_rows", "sft_adapter", "sft_report"),
+    "champion",
+)
 
 
 @pytest.fixture(scope="session")

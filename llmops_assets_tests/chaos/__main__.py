@@ -21,7 +21,7 @@ from llmops_assets_tests.chaos.services import own_environment
 from llmops_assets_tests.chaos.table import markdown_table
 
 # Enough for a champion that a fault could wrongly move, and for a parent that the trainings continue.
-BUILD = ("corpus", "sft_set", "cpt_adapter", "sft_adapter", "sft_report", "champion")
+BUILD = ("corpus", "sft_set", "cpt_rows", "cpt_adapter", "sft_rows", "sft_adapter", "sft_report", "champion")
 _POLL_SECONDS = 1.0
 
 

@@ -8,6 +8,7 @@ from llmops_assets.training import sft
 from llmops_assets.training.deepspeed_engine import WrongEngine, require_engine, zero_stage
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.model import load_base_model, load_tokenizer, new_adapter
+from llmops_assets.training.preparation.loading import load_rows
 
 from .conftest import Files, make_job
 
@@ -15,10 +16,10 @@ from .conftest import Files, make_job
 @pytest.mark.parametrize("asked", ["zero1", "zero2", "zero3", "ddp"])
 def test_plain_engine_is_not_taken_for_another(base: BaseModelRef, files: Files, tmp_path: Path, asked: str) -> None:
     job = make_job(tmp_path, base, files.sft, {"stage": "sft", "backend": "plain"})
-    tokenizer = load_tokenizer(base)
+    tokenizer, rows = load_tokenizer(base), load_rows(job)
     model = new_adapter(load_base_model(base, "fp32"), job.spec)
-    trainer = sft.build_trainer(model, tokenizer, sft.load_rows(job, tokenizer), sft.training_arguments(job))
-    assert require_engine(trainer, "plain") == "PeftModel"
+    trainer = sft.build_trainer(model, tokenizer, rows, sft.training_arguments(job, rows))
+    assert require_engine(trainer, "plain") == "PeftModelForCausalLM"
     with pytest.raises(WrongEngine, match=f"{asked} was asked for"):
         require_engine(trainer, asked)
 

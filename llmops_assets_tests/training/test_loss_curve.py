@@ -17,6 +17,13 @@ def test_curve_is_a_png_that_follows_from_the_rows_alone() -> None:
     assert loss_curve_png(ROWS[:2], "sft_adapter") != picture
 
 
+def test_validation_losses_are_drawn_beside_those_of_training() -> None:
+    evaluated = [{"step": 2, "eval_loss": 2.0}]
+    assert loss_curve_png(ROWS + evaluated, "sft_adapter") != loss_curve_png(ROWS, "sft_adapter")
+    with pytest.raises(ValueError, match="no metrics"):
+        loss_curve_png(evaluated, "sft_adapter")
+
+
 def test_no_rows_no_picture() -> None:
     with pytest.raises(ValueError, match="no metrics"):
         loss_curve_png([], "sft_adapter")

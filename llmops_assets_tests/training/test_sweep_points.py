@@ -77,8 +77,8 @@ def test_names_are_short_stable_and_fit_for_a_partition() -> None:
         ({"grid": {"learning_rat": [1]}}, ("grid", "learning_rat"), "is no key of stage sft"),
         ({"grid": {"lora_r": [8, "x"]}}, ("grid", "lora_r", 1), "valid integer"),
         ({"grid": {"learning_rate": [1e-5, -1]}}, ("grid", "learning_rate", 1), "greater than 0"),
-        ({"grid": {"max_length": [128, 256]}}, ("grid", "max_length"), "once for all points"),
-        ({"grid": {"batching": ["padding_free", "packed"]}}, ("grid", "batching", 1), "'packed' is decided before"),
+        ({"grid": {"max_length": [512, 256]}}, ("grid", "max_length", 1), "256 needs other rows"),
+        ({"grid": {"batching": ["padding_free", "packed"]}}, ("grid", "batching", 1), "'packed' needs other rows"),
         ({"grid": {"logging_steps": [1, 2]}}, ("grid", "logging_steps"), "how it is watched"),
         ({"grid": {"max_steps": [5, 9]}, "max_steps": 5}, ("grid", "max_steps"), "keep one"),
         ({"points": [{"lora_r": 8}, {"seed": -1}]}, ("points", 1, "seed"), "greater than or equal to 0"),
@@ -110,6 +110,17 @@ def test_a_validation_metric_needs_validation_rows() -> None:
         sweep_points(sweep, stage)
     trained = SweepSpec(stage="dpo", grid={"beta": [0.1, 0.3]}, metric="rewards/accuracies", goal="max")
     assert len(sweep_points(trained, stage)) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("precision", "fp32"), ("batching", "padding_free"), ("reference", "anchor:v1.0")]
+)
+def test_points_of_dpo_share_their_reference(key: str, value: str) -> None:
+    stage = DpoSpec(learning_rate=1e-5, max_steps=5)
+    sweep = SweepSpec(stage="dpo", points=[{"beta": 0.2}, {key: value}], metric="loss")
+    with pytest.raises(ValidationError, match=f"'{value}' needs other rows, or another reference") as caught:
+        sweep_points(sweep, stage)
+    assert [error["loc"] for error in caught.value.errors()] == [("points", 1, key)]
 
 
 @pytest.mark.parametrize("both", [{}, {"grid": {"lora_r": [8]}, "points": [{"lora_r": 16}]}])
