@@ -11,7 +11,7 @@ from llmops_assets.resources.defaults import trainer
 from llmops_assets.resources.memory_preflight import TooFewGpus, WillNotFit, check_before_start
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.job import BaseModelRef, TrainingJob
-from llmops_assets_tests.training.conftest import make_job
+from llmops_assets_tests.training.conftest import unprepared_job
 
 from .recorded_gpus import put_on_path
 
@@ -34,7 +34,7 @@ def base_8b(tmp_path: Path) -> BaseModelRef:
 
 def job_on(base: BaseModelRef, folder: Path, **spec: Any) -> TrainingJob:
     settings = {"stage": "sft", "precision": "bf16", "batch_size": 1, "max_length": 2048, "backend": "zero2", **spec}
-    return make_job(folder, base, folder / "rows.jsonl", settings)
+    return unprepared_job(folder, base, settings)
 
 
 def told(job: TrainingJob) -> list[str]:

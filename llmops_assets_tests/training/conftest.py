@@ -144,6 +144,29 @@ def make_job(
 
     A DPO job gets the log-probs of `reference`, of its parent without one.
     """
+    job = unprepared_job(folder, base, spec, parent)
+    prepared(job.rows, base, set_file, job.spec)
+    policy = reference or parent
+    if not isinstance(job.spec, DpoSpec) or policy is None:
+        return job
+    log_probs = folder / "reference"
+    take_log_probs(
+        ReferenceJob(
+            asset="reference_log_probs",
+            spec=ReferenceSpec.of(job.spec),
+            base_model=base,
+            reference=policy,
+            rows=job.rows,
+            output_dir=log_probs,
+        )
+    )
+    return job.model_copy(update={"reference_log_probs": log_probs})
+
+
+def unprepared_job(
+    folder: Path, base: BaseModelRef, spec: dict[str, Any], parent: AdapterRef | None = None
+) -> TrainingJob:
+    """The same job without its rows, for what happens before they are read."""
     defaults = {
         "max_steps": 6,
         "learning_rate": 2e-3,
@@ -161,20 +184,6 @@ def make_job(
     if spec.get("finetuning") == "full":
         defaults = {key: value for key, value in defaults.items() if not key.startswith("lora_")}
     merged = TypeAdapter(AnyStageSpec).validate_python(defaults | spec)
-    rows = prepared(folder / "rows", base, set_file, merged)
-    log_probs = None
-    if isinstance(merged, DpoSpec) and (policy := reference or parent) is not None:
-        log_probs = folder / "reference"
-        take_log_probs(
-            ReferenceJob(
-                asset="reference_log_probs",
-                spec=ReferenceSpec.of(merged),
-                base_model=base,
-                reference=policy,
-                rows=rows,
-                output_dir=log_probs,
-            )
-        )
     return TrainingJob(
         recipe="tiny",
         asset=f"{merged.stage}_adapter",
@@ -182,8 +191,7 @@ def make_job(
         spec=merged,
         base_model=base,
         parent=parent,
-        rows=rows,
-        reference_log_probs=log_probs,
+        rows=folder / "rows",
         inputs={"rows": "test"},
         deepspeed_config=deepspeed_config(merged.backend),
         output_dir=folder / "output",

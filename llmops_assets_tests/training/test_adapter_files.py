@@ -48,13 +48,28 @@ def test_missing_file_is_named(base: BaseModelRef, tmp_path: Path) -> None:
         verify_adapter(AdapterRef(path=tmp_path, sha256="0" * 64, base_digest=base.digest), base)
 
 
-@pytest.mark.parametrize(("key", "value"), [("lora_r", 8), ("lora_alpha", 32), ("lora_targets", ["q_proj"])])
-def test_stage_that_continues_with_another_lora_shape_is_refused(
+@pytest.mark.parametrize(("key", "value"), [("lora_r", 2), ("lora_targets", ["q_proj"])])
+def test_stage_that_continues_with_a_smaller_rank_or_other_layers_is_refused(
     sft_zero2: Run, base: BaseModelRef, key: str, value: object
 ) -> None:
     spec = SftSpec.model_validate({"max_steps": 1, "learning_rate": 1e-3, "lora_r": 4, "lora_alpha": 8} | {key: value})
     with pytest.raises(WrongAdapterShape, match=key):
         load_adapter(load_base_model(base, "fp32"), adapter_ref(sft_zero2[0]), base, continued_by=spec)
+
+
+@pytest.mark.parametrize("shape", [{"lora_r": 8}, {"lora_r": 8, "lora_alpha": 4}, {"lora_r": 4, "lora_alpha": 32}])
+def test_continued_lora_of_a_larger_rank_or_another_scale_starts_as_the_same_function(
+    sft_zero2: Run, base: BaseModelRef, shape: dict[str, int]
+) -> None:
+    spec = SftSpec.model_validate({"max_steps": 1, "learning_rate": 1e-3, "lora_alpha": 8} | shape)
+    tokens = torch.arange(40, 60)[None]
+    with torch.no_grad():
+        before = load_adapter(load_base_model(base, "fp32"), adapter_ref(sft_zero2[0]), base).eval()(input_ids=tokens)
+        grown = load_adapter(load_base_model(base, "fp32"), adapter_ref(sft_zero2[0]), base, continued_by=spec)
+        after = grown.eval()(input_ids=tokens)
+    torch.testing.assert_close(after.logits, before.logits, rtol=1e-5, atol=1e-5)
+    trained = {name: weights for name, weights in grown.named_parameters() if weights.requires_grad}
+    assert {weights.shape[0] for name, weights in trained.items() if "lora_A" in name} == {spec.lora_r}
 
 
 def test_base_whose_weights_changed_is_refused(base: BaseModelRef) -> None:

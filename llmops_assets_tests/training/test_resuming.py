@@ -16,7 +16,7 @@ from llmops_assets.training.checkpoints import MARKER, all_checkpoints, latest_c
 from llmops_assets.training.job import BaseModelRef, TrainingJob, TrainingResult
 from llmops_assets.training.resuming import beginning, find_resume_point
 
-from .conftest import Files, make_job, run_to_result, run_worker, worker_command, worker_environment
+from .conftest import Files, make_job, run_to_result, run_worker, unprepared_job, worker_command, worker_environment
 
 Run = tuple[TrainingJob, TrainingResult]
 TWO_RANKS = {"stage": "sft", "backend": "zero2", "num_processes": 2, "checkpoint_every": 2}
@@ -25,7 +25,7 @@ ONE_RANK = TWO_RANKS | {"num_processes": 1, "gradient_accumulation": 2}
 
 def continued(source: TrainingJob, step: int, folder: Path, spec: dict) -> TrainingJob:
     """A job in `folder` that finds `source`'s checkpoint of `step` as its newest."""
-    job = make_job(folder, source.base_model, source.train_file, spec)
+    job = unprepared_job(folder, source.base_model, spec).model_copy(update={"rows": source.rows})
     name = f"checkpoint-{step}"
     shutil.copytree(source.checkpoint_dir / name, job.checkpoint_dir / name)
     return job

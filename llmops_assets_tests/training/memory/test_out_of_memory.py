@@ -9,7 +9,7 @@ import torch
 from llmops_assets.training import run, worker
 from llmops_assets.training.job import BaseModelRef, TrainingJob
 from llmops_assets.training.memory.out_of_memory import out_of_memory
-from llmops_assets_tests.training.conftest import Files, make_job
+from llmops_assets_tests.training.conftest import Files, make_job, unprepared_job
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def test_real_failure_of_the_host_allocator_is_told_too(job: TrainingJob) -> Non
     assert "ran out of memory on the host's memory" in told
 
 
-def test_advice_saves_more_than_a_trifle_where_activations_dominate(base: BaseModelRef, files: Files) -> None:
+def test_advice_saves_more_than_a_trifle_where_activations_dominate(base: BaseModelRef) -> None:
     spec = {"stage": "sft", "backend": "plain", "batch_size": 512, "max_length": 4096}
-    told = out_of_memory(torch.OutOfMemoryError("CUDA out of memory."), make_job(Path("unused"), base, files.sft, spec))
+    told = out_of_memory(torch.OutOfMemoryError("CUDA out of memory."), unprepared_job(Path("unused"), base, spec))
     assert told is not None
     assert "These changes fit: batch_size: 256, gradient_accumulation: 2 (" in told
     assert "or activation_checkpointing: true (" in told
