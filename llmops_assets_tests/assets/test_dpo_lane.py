@@ -19,7 +19,8 @@ from llmops_assets_tests.assets.conftest import OpenLane
 from llmops_assets_tests.assets.tiny_lane import NAME
 from llmops_assets_tests.training.conftest import sentence
 
-DPO = ("preference_set", "dpo_adapter", "dpo_report", "champion")
+TRAINING = ("preference_set", "dpo_rows", "reference_log_probs", "dpo_adapter")
+DPO = (*TRAINING, "dpo_report", "champion")
 POLICY = TriggerPolicy(minimum=10, cooldown=timedelta(0), max_attempts=2)
 
 
@@ -53,7 +54,7 @@ def test_votes_become_v1_1_and_count_as_used_once_it_is_judged(lane: OpenLane, s
     vote(lane, store, 0, 30)
     started = decide(lane, store)
     assert isinstance(started, StartRun)
-    assert lane.run("preference_set", "dpo_adapter").success
+    assert lane.run(*TRAINING).success
     assert isinstance(decide(lane, store), StartRun), "a run that stopped before its report has consumed nothing"
     lane.run(*DPO, tags={THROUGH_TAG: str(started.through_seq)})
     assert lane.metadata("dpo_adapter")["reused"] is True
@@ -111,7 +112,7 @@ def test_without_votes_the_message_says_what_to_do(lane: OpenLane) -> None:
 
 def test_two_triggers_in_the_same_minute_train_once(lane: OpenLane, store: FeedbackStore) -> None:
     vote(lane, store, 0, 20)
-    selection = " or ".join(f'key:"{NAME}/{asset}"' for asset in ("preference_set", "dpo_adapter"))
+    selection = " or ".join(f'key:"{NAME}/{asset}"' for asset in TRAINING)
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "llmops_assets.definitions"]
     both = [
         subprocess.Popen(

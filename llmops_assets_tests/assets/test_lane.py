@@ -28,7 +28,8 @@ def test_an_adapter_carries_a_run_card_that_links_both_ways(lane: OpenLane) -> N
     assert card is not None
     assert manifest.spec["seed"] == 7
     assert card["parent"]["sha256"] == lane.metadata("cpt_adapter")["adapter_sha256"]
-    assert card["data"]["train.jsonl"] == lane.artifact("sft_set").manifest.files["train.jsonl"].sha256
+    assert card["data"]["train.arrow"] == lane.artifact("sft_rows").manifest.files["train.arrow"].sha256
+    assert manifest.inputs["sft_set"] == lane.artifact("sft_set").manifest.data_version
     assert "torch" in json.dumps(card["environment"])
     tracking = Tracking(
         uri=f"sqlite:///{lane.files.root / 'state' / 'mlflow' / 'mlflow.sqlite'}",
