@@ -5,6 +5,8 @@ import dagster as dg
 from llmops_assets.assets.adapters import adapter_asset
 from llmops_assets.assets.checks import no_train_eval_overlap_check, votes_of_one_kind_check
 from llmops_assets.assets.corpora import corpus_asset
+from llmops_assets.assets.distillation import teacher_asset
+from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
@@ -38,6 +40,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
         assets += [rows_asset(recipe, stage), adapter_asset(recipe, stage), report_asset(recipe, name)]
     if recipe.sft is not None:
         assets.append(champion_asset(recipe))
+    if recipe.kd is not None:
+        assets += [teacher_asset(recipe, recipe.kd), distillation_report_asset(recipe, recipe.kd)]
     if recipe.dpo is not None and recipe.preferences is not None:
         assets += [preference_votes_asset(recipe), preference_set_asset(recipe, recipe.preferences)]
         assets.append(reference_log_probs_asset(recipe, recipe.dpo))

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from llmops_assets.assets.adapter_training import AdapterRequest, train_adapter
+from llmops_assets.assets.distillation import TEACHER_LOGITS, current_teacher_logits, learns_from_logits
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, readable_errors
 from llmops_assets.assets.parents import dpo_parent
@@ -40,7 +41,7 @@ def adapter_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
     name, rows = f"{stage.stage}_adapter", rows_name(stage.stage)
     parent_name = recipe.parent_of(stage.stage)
     config_class = launchpad_config(stage, leave_out=_decided_elsewhere(stage))
-    needs = [rows, *([parent_name] if parent_name else []), *([REFERENCE_LOG_PROBS] if stage.stage == "dpo" else [])]
+    needs = [rows, *([parent_name] if parent_name else []), *_computed_assets(stage)]
 
     @dg.asset(
         key=asset_key(recipe.name, name),
@@ -97,6 +98,10 @@ def adapter_request(
     else:
         parent_name = recipe.parent_of(spec.stage)
         parent = latest_artifact(instance, artifacts, recipe.name, parent_name) if parent_name else None
+    if learns_from_logits(spec):
+        recording = current_teacher_logits(instance, artifacts, recipe, rows)
+        computed[TEACHER_LOGITS] = recording
+        spec = spec.model_copy(update={"top_k": recording.manifest.spec["top_k"]})
     return AdapterRequest(
         recipe=recipe,
         asset=f"{spec.stage}_adapter",
@@ -114,10 +119,16 @@ def on_rows(spec: AnyStageSpec, rows: Artifact) -> AnyStageSpec:
     return type(spec).model_validate(spec.model_dump() | decided)
 
 
+def _computed_assets(stage: AnyStageSpec) -> list[str]:
+    """Return the assets that are computed for the rows of a stage before it trains."""
+    if stage.stage == "dpo":
+        return [REFERENCE_LOG_PROBS]
+    return [TEACHER_LOGITS] if learns_from_logits(stage) else []
+
+
 def _decided_elsewhere(stage: AnyStageSpec) -> frozenset[str]:
-    rows = PreparationSpec.of(stage)
-    fixed = {"stage", *rows.applied_to(stage)}
-    return frozenset(fixed | ({"reference"} if stage.stage == "dpo" else set()))
+    rows = PreparationSpec.of(stage).applied_to(stage)
+    return frozenset({"stage", *rows, *({"dpo": ("reference",), "kd": ("method", "top_k")}.get(stage.stage, ()))})
 
 
 def _watermark(instance: dg.DagsterInstance, recipe: Recipe) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from llmops_assets.training.digests import file_sha256
 from llmops_assets.training.distillation.job import TeacherLogitsJob, TeacherRef
 from llmops_assets.training.distillation.specs import AnsweringSpec, RecordingSpec, TeacherSpec
 from llmops_assets.training.job import AdapterRef
-from llmops_assets.training.specs import KdSpec
+from llmops_assets.training.specs import AnyStageSpec, KdSpec
 
 CODE_VERSION = "1"
 TEACHER_LOGITS, TEACHER_ANSWERS = "teacher_logits", "teacher_answers"
@@ -50,6 +50,16 @@ def teacher_ref(spec: TeacherSpec) -> TeacherRef:
         raise NoTeacherAdapter(f"teacher.adapter: {spec.adapter} has no {WEIGHTS_FILE}; name the folder of a LoRA")
     adapter = AdapterRef(path=weights.parent, sha256=file_sha256(weights), base_digest=base.digest)
     return TeacherRef(base_model=base, adapter=adapter)
+
+
+def learns_from_logits(stage: AnyStageSpec) -> bool:
+    """Return whether a stage matches its teacher's distributions, and so needs them recorded."""
+    return isinstance(stage, KdSpec) and stage.method == "logits"
+
+
+def teacher_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinition:
+    """Return what the teacher of a kd stage is asked for: its distributions, or its answers."""
+    return teacher_logits_asset(recipe, stage) if learns_from_logits(stage) else teacher_answers_asset(recipe)
 
 
 def teacher_logits_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinition:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.distillation import TEACHER_ANSWERS
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
@@ -11,10 +12,10 @@ from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.preparation.job import PreparationJob, PreparationSpec
-from llmops_assets.training.specs import AnyStageSpec
+from llmops_assets.training.specs import AnyStageSpec, KdSpec
 
 CODE_VERSION = "1"
-SET_OF_STAGE = {"cpt": "corpus", "sft": "sft_set", "kd": "sft_set", "dpo": "preference_set"}
+_SET_OF_STAGE = {"cpt": "corpus", "sft": "sft_set", "kd": "sft_set", "dpo": "preference_set"}
 _FIXED = frozenset({"stage", "packed"})
 _DESCRIPTIONS = {
     "cpt": "Documents as packed token rows, no token lost, ready to train on. The CPT process only trains.",
@@ -30,16 +31,22 @@ def rows_name(stage: str) -> str:
     return f"{stage}_rows"
 
 
+def set_name(stage: AnyStageSpec) -> str:
+    """Return the set asset that the rows of `stage` are made from."""
+    imitates = isinstance(stage, KdSpec) and stage.method == "sequence"
+    return TEACHER_ANSWERS if imitates else _SET_OF_STAGE[stage.stage]
+
+
 def rows_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
     """Return the `<recipe>/<stage>_rows` asset. Its settings are those of the stage that decide what a row is."""
     settings = PreparationSpec.of(stage)
     config_class = launchpad_config(settings, leave_out=_FIXED)
-    set_name = SET_OF_STAGE[stage.stage]
+    source_name = set_name(stage)
     name = rows_name(stage.stage)
 
     @dg.asset(
         key=asset_key(recipe.name, name),
-        deps=[asset_key(recipe.name, set_name)],
+        deps=[asset_key(recipe.name, source_name)],
         group_name=recipe.name,
         kinds={"python", "huggingface"},
         owners=recipe.owners,
@@ -53,7 +60,7 @@ def rows_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
         trainer: Trainer,
     ) -> dg.MaterializeResult:
         with readable_errors():
-            source = latest_artifact(context.instance, artifacts, recipe.name, set_name)
+            source = latest_artifact(context.instance, artifacts, recipe.name, source_name)
             base = recipe.base_model.resolve()
             request = _request(recipe, name, resolved(settings, config), source)
             artifact, reused = build_once(artifacts, request, _builder(request, source, base, trainer))

@@ -3,6 +3,8 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
+from llmops_assets.assets.distillation import TEACHER_ANSWERS, TEACHER_LOGITS, learns_from_logits
+from llmops_assets.assets.distillation_reports import NAME as DISTILLATION_REPORT
 from llmops_assets.assets.lineage import asset_key
 from llmops_assets.recipe import Recipe
 
@@ -13,7 +15,12 @@ def build_job(recipe: Recipe) -> AssetJob:
     """Return `<recipe>_build`: everything from the sources to v1.0, its reports and the champion."""
     sets = [name for name, there in (("corpus", recipe.corpus), ("sft_set", recipe.sft_set)) if there is not None]
     stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
-    return _job(recipe, "build", [*sets, *stages, *(["champion"] if recipe.sft is not None else [])])
+    teacher: list[str] = []
+    if recipe.kd is not None:
+        asked = TEACHER_LOGITS if learns_from_logits(recipe.kd) else TEACHER_ANSWERS
+        teacher = [asked, DISTILLATION_REPORT]
+    champion = ["champion"] if recipe.sft is not None else []
+    return _job(recipe, "build", [*sets, *stages, *teacher, *champion])
 
 
 def dpo_job(recipe: Recipe) -> AssetJob:

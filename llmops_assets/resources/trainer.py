@@ -13,10 +13,13 @@ from pydantic import BaseModel, Field
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.job import EvaluationJob, SamplingJob
 from llmops_assets.evaluation.scores import AdapterScores
+from llmops_assets.evaluation.teacher_answers import TeacherAnswersJob, TeacherAnswersResult
+from llmops_assets.evaluation.token_agreement import TokenAgreementJob, TokenDistances
 from llmops_assets.resources.lost_rank import RankLost, how_it_was_lost
 from llmops_assets.resources.memory_preflight import check_before_start
 from llmops_assets.resources.supervised_process import SupervisedProcessFailed, run_supervised
-from llmops_assets.training.job import TrainingJob, TrainingResult
+from llmops_assets.training.distillation.job import TeacherLogitsJob, TeacherLogitsResult
+from llmops_assets.training.job import BaseModelRef, TrainingJob, TrainingResult
 from llmops_assets.training.preparation.job import PreparationJob
 from llmops_assets.training.reference.job import ReferenceJob, ReferenceSummary
 
@@ -92,47 +95,47 @@ class Trainer(dg.ConfigurableResource):
 
     def prepare(self, job: PreparationJob, *, folder: Path, on_line: OnLine) -> dict[str, int]:
         """Prepare the rows of a stage and return their counts; job file and log go to `folder`. Raises as `train`."""
-        self._run(
-            [sys.executable, "-m", "llmops_assets.training.preparation.worker"],
-            job=job,
-            folder=folder,
-            environment=_offline_if_local(job.base_model.name),
-            on_line=on_line,
-        )
+        self._work("llmops_assets.training.preparation.worker", job, [job.base_model], folder, on_line)
         return json.loads(_read(job.output_dir / "rows.json"))
 
     def take_reference(self, job: ReferenceJob, *, folder: Path, on_line: OnLine) -> ReferenceSummary:
         """Take the log-probs of a reference policy and return whose they are; otherwise as `prepare`."""
-        self._run(
-            [sys.executable, "-m", "llmops_assets.training.reference.worker"],
-            job=job,
-            folder=folder,
-            environment=_offline_if_local(job.base_model.name),
-            on_line=on_line,
-        )
+        self._work("llmops_assets.training.reference.worker", job, [job.base_model], folder, on_line)
         return ReferenceSummary.model_validate_json(_read(job.output_dir / "reference.json"))
+
+    def record_teacher(self, job: TeacherLogitsJob, *, folder: Path, on_line: OnLine) -> TeacherLogitsResult:
+        """Record a teacher's log-probs at prepared rows; otherwise as `prepare`."""
+        bases = [job.teacher.base_model, job.student]
+        self._work("llmops_assets.training.distillation.worker", job, bases, folder, on_line)
+        return TeacherLogitsResult.model_validate_json(_read(job.output_dir / "teacher_logits.json"))
+
+    def answer_as_teacher(self, job: TeacherAnswersJob, *, folder: Path, on_line: OnLine) -> TeacherAnswersResult:
+        """Let a teacher answer the prompts of a set; otherwise as `prepare`."""
+        bases = [job.teacher.base_model]
+        self._work("llmops_assets.evaluation.teacher_answers", job, bases, folder, on_line)
+        return TeacherAnswersResult.model_validate_json(_read(job.output_dir / "teacher_answers.json"))
+
+    def compare_tokens(self, job: TokenAgreementJob, *, on_line: OnLine) -> TokenDistances:
+        """Compare a student with its recorded teacher, token by token. Raises as `train` does."""
+        folder = job.output_file.parent
+        self._work("llmops_assets.evaluation.token_agreement", job, [job.base_model], folder, on_line)
+        return TokenDistances.model_validate_json(_read(job.output_file))
 
     def evaluate(self, job: EvaluationJob, *, on_line: OnLine) -> AdapterScores:
         """Score one adapter and return its per-example scores. Raises as `train` does."""
-        self._run(
-            [sys.executable, "-m", "llmops_assets.evaluation.worker"],
-            job=job,
-            folder=job.output_file.parent,
-            environment=_offline_if_local(job.base_model.name),
-            on_line=on_line,
-        )
+        folder = job.output_file.parent
+        self._work("llmops_assets.evaluation.worker", job, [job.base_model], folder, on_line)
         return AdapterScores.model_validate_json(_read(job.output_file))
 
     def sample(self, job: SamplingJob, *, on_line: OnLine) -> list[dict]:
         """Draw pairs of answers from one adapter; rows as in `SamplingJob.output_file`. Raises as `train` does."""
-        self._run(
-            [sys.executable, "-m", "llmops_assets.evaluation.sampling"],
-            job=job,
-            folder=job.output_file.parent,
-            environment=_offline_if_local(job.base_model.name),
-            on_line=on_line,
-        )
+        folder = job.output_file.parent
+        self._work("llmops_assets.evaluation.sampling", job, [job.base_model], folder, on_line)
         return [json.loads(line) for line in _read(job.output_file).splitlines()]
+
+    def _work(self, module: str, job: BaseModel, models: Sequence[BaseModelRef], folder: Path, on_line: OnLine) -> None:
+        environment = _offline_if_local(*(model.name for model in models))
+        self._run([sys.executable, "-m", module], job=job, folder=folder, environment=environment, on_line=on_line)
 
     def _run(
         self,
@@ -156,9 +159,9 @@ class Trainer(dg.ConfigurableResource):
         )
 
 
-def _offline_if_local(base_model: str) -> dict[str, str]:
-    """A base that lies on this disk never needs the hub, so the worker is forbidden to ask it."""
-    return {"HF_HUB_OFFLINE": "1"} if Path(base_model).is_dir() else {}
+def _offline_if_local(*models: str) -> dict[str, str]:
+    """Models that lie on this disk never need the hub, so the worker is forbidden to ask it."""
+    return {"HF_HUB_OFFLINE": "1"} if all(Path(model).is_dir() for model in models) else {}
 
 
 def _read(file: Path) -> str:

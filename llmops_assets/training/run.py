@@ -12,7 +12,7 @@ from peft import PeftModel
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.training import cpt, dpo, kto, sft
+from llmops_assets.training import cpt, dpo, kd, kto, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
 from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
 from llmops_assets.training.deepspeed_engine import (
@@ -45,7 +45,7 @@ from llmops_assets.training.tracking import MlflowRun
 from llmops_assets.training.whole_model import write_whole_model
 
 RESULT_FILE = "training_result.json"
-STAGES: dict[str, ModuleType] = {"cpt": cpt, "sft": sft, "dpo": dpo, "kto": kto}
+STAGES: dict[str, ModuleType] = {"cpt": cpt, "sft": sft, "kd": kd, "dpo": dpo, "kto": kto}
 
 
 class TrainingDiverged(LlmopsError):
