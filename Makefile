@@ -18,7 +18,7 @@ export LLMOPS_MLFLOW_UI_URL := http://127.0.0.1:$(MLFLOW_PORT)
 REMOTE = $(REMOTE_USER)@$(REMOTE_HOST)
 REPETITIONS ?= 10
 
-.PHONY: help venv demo test lint format dev chaos remote-push remote-tunnel remote-fetch clean distclean
+.PHONY: help venv demo test lint format dev chaos bench-training remote-push remote-tunnel remote-fetch clean distclean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,7 +29,7 @@ venv: $(VENV)/.ready ## Make the virtual environment from the pinned constraints
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,gpu]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,gpu,trackers]' -c constraints.txt
 	@touch $@
 
 demo: venv ## Run the main job: base -> CPT -> SFT v1.0 -> votes -> DPO v1.1 -> champion
@@ -62,6 +62,9 @@ remote-push remote-tunnel remote-fetch: remote-named
 remote-named:
 	@test -n "$(REMOTE_USER)" -a -n "$(REMOTE_HOST)" -a -n "$(REMOTE_DIR)" || \
 		{ echo "Set REMOTE_USER, REMOTE_HOST and REMOTE_DIR; docs/remote-gpu-box.md says to what." >&2; exit 2; }
+
+bench-training: venv ## Measure training against its peers on this machine's CPUs: about two hours
+	$(BIN)/python -m benchmarks.training_cpu
 
 remote-push: ## Copy the project to REMOTE_USER@REMOTE_HOST:REMOTE_DIR and set it up there
 	rsync -az --delete --filter=':- .gitignore' ./ $(REMOTE):$(REMOTE_DIR)/

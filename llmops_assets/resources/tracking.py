@@ -1,5 +1,7 @@
 """MLflow as a Dagster resource: one run per training, linked both ways, and the registry's aliases."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,17 +11,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import Field
 
+from llmops_assets.training.tracking import PATIENCE, without_credentials
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
 
 
+# MLflow takes so many parameters, and metrics, in one request.
+_PARAMS_PER_REQUEST = 100
+_METRICS_PER_REQUEST = 1000
+
+
 @dataclass(frozen=True)
 class TrackedRun:
-    """An MLflow run that a training process reports to."""
+    """An MLflow run that a training process reports to; without an id if the server was away when it was opened."""
 
-    run_id: str
+    run_id: str | None
     url: str
     environment: dict[str, str]
 
@@ -36,39 +45,39 @@ class Tracking(dg.ConfigurableResource):
     def training_run(
         self, *, experiment: str, name: str, dagster_run_id: str, tags: dict[str, str], params: dict[str, Any]
     ) -> Iterator[TrackedRun]:
-        """Open an MLflow run, yield it for the worker, and end it FINISHED, or FAILED if the block raises."""
-        client = self._client()
-        run = client.create_run(
-            self._experiment(client, experiment),
-            run_name=name,
-            tags={
-                **tags,
-                "dagster/run_id": dagster_run_id,
-                "dagster/run_url": f"{self.dagster_url}/runs/{dagster_run_id}",
-                "mlflow.note.content": f"Started by Dagster run {self.dagster_url}/runs/{dagster_run_id}",
-            },
-        )
-        run_id = run.info.run_id
-        for key, value in params.items():
-            client.log_param(run_id, key, value)
-        status = "FAILED"
+        """Open an MLflow run, yield it for the worker, and end it FINISHED, or FAILED if the block raises.
+
+        A server that is away costs the run its tracking, not its training: that is said in the log of the Dagster run.
+        """
+        run_id, url, status = None, self.ui_url, "FAILED"
+        with self._at_most_a_warning("the training goes on untracked"):
+            run_id, url = self._start_run(experiment, name, dagster_run_id, tags, params)
+        environment = {} if run_id is None else {"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": run_id}
         try:
-            yield TrackedRun(
-                run_id=run_id,
-                url=f"{self.ui_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}",
-                environment={"MLFLOW_TRACKING_URI": self.uri, "MLFLOW_RUN_ID": run_id},
-            )
+            yield TrackedRun(run_id=run_id, url=url, environment=environment)
             status = "FINISHED"
         finally:
-            client.set_terminated(run_id, status)
+            if run_id is not None:
+                with self._at_most_a_warning(f"run {run_id} stays open there"):
+                    self._client().set_terminated(run_id, status)
 
-    def log_outcome(self, run_id: str, metrics: dict[str, float], files: list[Path]) -> None:
-        """Attach final figures and small files (loss curve, manifest) to a run."""
-        client = self._client()
-        for key, value in metrics.items():
-            client.log_metric(run_id, key, value)
-        for file in files:
-            client.log_artifact(run_id, str(file))
+    def log_outcome(self, run_id: str | None, metrics: dict[str, float], files: list[Path], *, step: int = 0) -> None:
+        """Attach final figures, as they are after `step`, and small files (loss curve, run card, manifest) to a run.
+
+        Does nothing for a run without id, and nothing but a warning while the server is away.
+        """
+        if run_id is None:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        figures = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        with self._at_most_a_warning(f"run {run_id} lacks its outcome"):
+            client = self._client()
+            for first in range(0, len(figures), _METRICS_PER_REQUEST):
+                client.log_batch(run_id, metrics=figures[first : first + _METRICS_PER_REQUEST])
+            for file in files:
+                client.log_artifact(run_id, str(file))
 
     def register_version(self, *, model: str, source: str, run_id: str | None, tags: dict[str, str]) -> str:
         """Return the registry version whose source is `source`, created on first sight."""
@@ -89,7 +98,42 @@ class Tracking(dg.ConfigurableResource):
         """Point `alias` of the registered `model` at `version`."""
         self._client().set_registered_model_alias(model, alias, version)
 
+    def _start_run(
+        self, experiment: str, name: str, dagster_run_id: str, tags: dict[str, str], params: dict[str, Any]
+    ) -> tuple[str, str]:
+        """Create a run with its parameters; return its id and the address of its page."""
+        from mlflow.entities import Param
+
+        client = self._client()
+        run = client.create_run(
+            self._experiment(client, experiment),
+            run_name=name,
+            tags={
+                **tags,
+                "dagster/run_id": dagster_run_id,
+                "dagster/run_url": f"{self.dagster_url}/runs/{dagster_run_id}",
+                "mlflow.note.content": f"Started by Dagster run {self.dagster_url}/runs/{dagster_run_id}",
+            },
+        )
+        run_id = run.info.run_id
+        logged = [Param(key, str(value)) for key, value in params.items()]
+        for first in range(0, len(logged), _PARAMS_PER_REQUEST):
+            client.log_batch(run_id, params=logged[first : first + _PARAMS_PER_REQUEST])
+        return run_id, f"{self.ui_url}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+
+    @contextmanager
+    def _at_most_a_warning(self, consequence: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a store, a proxy or a network may raise anything; none of it is worth a training
+            reason = without_credentials(str(error))
+            dg.get_dagster_logger("tracking").warning(
+                f"MLflow at {without_credentials(self.uri)} does not answer as it should, {consequence}: {reason}"
+            )
+
     def _client(self) -> "MlflowClient":
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
         if self.uri.startswith(_SQLITE):

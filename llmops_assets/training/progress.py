@@ -1,13 +1,20 @@
-"""What a person sees of a run while it trains: a terminal line, a row of metrics.jsonl and MLflow metrics."""
+"""What a person sees of a run while it trains: a terminal line, a row of metrics.jsonl, and metrics in trackers."""
 
 import json
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from llmops_assets.training.tracking import MlflowRun
+from llmops_assets.training.control.evaluations import (
+    best_evaluation,
+    evaluations,
+    train_loss_since_last_evaluation,
+)
+from llmops_assets.training.tracking import Tracker
 
 METRICS_FILE = "metrics.jsonl"
 # What a stage adds to the shared figures on the terminal line.
@@ -16,19 +23,31 @@ _TERMINAL_EXTRAS = {
     "rewards/accuracies": "pref acc {:.1%}",
     "rewards/margins": "margin {:+.3f}",
 }
+# The trainer's own timings of an evaluation; the rows have `eval_seconds`.
+_EVALUATION_TIMINGS = frozenset({"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_tokens"})
 
 
 class Progress(TrainerCallback):
-    """Reports every `logging_steps` steps, on rank 0 only.
+    """Reports every `logging_steps` steps and every evaluation, on rank 0 only.
 
     A row of metrics.jsonl holds `step`, `seconds` (of this process), `learning_rate` (of the step itself), `step_ms`,
     `tokens` (seen since step 0), `tokens_per_second`, `eta_seconds`, `grad_norm` (before clipping) and the stage's own.
+    With `mfu`, which turns tokens per second into the share of the processors' peak, also `mfu`.
+
+    A row of an evaluation holds `step`, `seconds`, `eval_loss`, `eval_seconds`, the stage's own with `eval_` before
+    them, and `eval_gap`: `eval_loss` less the mean training loss since the evaluation before it. A gap that grows while
+    the training loss falls is overfitting. Figures that are not finite are left out, for JSON has none.
+
+    `last` holds the newest figure of each name.
     """
 
-    def __init__(self, output_dir: Path, tracking: MlflowRun | None) -> None:
+    def __init__(
+        self, output_dir: Path, tracking: Tracker | None, *, mfu: Callable[[float], float] | None = None
+    ) -> None:
         self.last: dict[str, float] = {}
         self._path = output_dir / METRICS_FILE
         self._tracking = tracking
+        self._mfu = mfu
         self._learning_rate = 0.0
         self._began = self._since = 0.0
         self._first_step = self._since_step = self._since_tokens = 0
@@ -63,16 +82,25 @@ class Progress(TrainerCallback):
         **_: object,
     ) -> TrainerControl:
         """Report one row; the trainer's summary at the end of a run has no loss of a step and is left to the result."""
-        if not state.is_world_process_zero or not logs or "loss" not in logs:
+        if not state.is_world_process_zero or not logs:
             return control
-        row = self._row(state, logs)
-        self.last = {key: value for key, value in row.items() if key != "step"}
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-        print(terminal_line(row, state.max_steps), flush=True)
-        if self._tracking is not None:
-            self._tracking.log(state.global_step, self.last)
+        if "loss" in logs:
+            row = self._row(state, logs)
+            self._report(row, terminal_line(row, state.max_steps))
+        elif "eval_loss" in logs:
+            row = self._evaluation_row(state, logs)
+            best = best_evaluation(evaluations(state.log_history))
+            self._report(row, evaluation_line(row, state.max_steps, best_loss=best.loss, best_step=best.step))
         return control
+
+    def _report(self, row: dict[str, float], line: str) -> None:
+        figures = {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}
+        self.last |= figures
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": row["step"]} | figures) + "\n")
+        print(line, flush=True)
+        if self._tracking is not None:
+            self._tracking.log(int(row["step"]), figures)
 
     def _row(self, state: TrainerState, logs: dict[str, float]) -> dict[str, float]:
         now, step = time.monotonic(), state.global_step
@@ -91,7 +119,23 @@ class Progress(TrainerCallback):
             "eta_seconds": round(left, 1),
         }
         row.pop("num_input_tokens_seen", None)
+        if self._mfu is not None:
+            row["mfu"] = self._mfu(row["tokens_per_second"])
         self._since, self._since_step, self._since_tokens = now, step, state.num_input_tokens_seen
+        return row
+
+    def _evaluation_row(self, state: TrainerState, logs: dict[str, float]) -> dict[str, float]:
+        own = {
+            key: float(value)
+            for key, value in logs.items()
+            if key.startswith("eval_") and key not in _EVALUATION_TIMINGS
+        }
+        row = own | {"step": state.global_step, "seconds": round(time.monotonic() - self._began, 3)}
+        if (seconds := logs.get("eval_runtime")) is not None:
+            row["eval_seconds"] = round(seconds, 3)
+            self._since += seconds  # the next row tells the speed of training alone
+        if (train_loss := train_loss_since_last_evaluation(state.log_history)) is not None:
+            row["eval_gap"] = row["eval_loss"] - train_loss
         return row
 
 
@@ -114,6 +158,18 @@ def terminal_line(row: dict[str, float], max_steps: int) -> str:
         f"grad {row.get('grad_norm', float('nan')):.3f}",
         f"{row['step_ms']:.0f} ms/step",
         f"{row['tokens_per_second']:,.0f} tok/s",
+        *([f"MFU {row['mfu']:.1%}"] if "mfu" in row else []),
         f"ETA {minutes}:{seconds:02d}",
     ]
+    return " | ".join(parts)
+
+
+def evaluation_line(row: dict[str, float], max_steps: int, *, best_loss: float, best_step: int) -> str:
+    """Return the line of an evaluation: validation loss, its gap to the training loss, and the best one so far."""
+    parts = [f"step {row['step']:>{len(str(max_steps))}}/{max_steps}", f"eval loss {row['eval_loss']:.4f}"]
+    if "eval_gap" in row:
+        parts.append(f"gap {row['eval_gap']:+.4f}")
+    extras = {key: form for key, form in _TERMINAL_EXTRAS.items() if f"eval_{key}" in row}
+    parts += [form.format(row[f"eval_{key}"]) for key, form in extras.items()]
+    parts.append("best so far" if row["step"] == best_step else f"best {best_loss:.4f} at step {best_step}")
     return " | ".join(parts)
