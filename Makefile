@@ -56,6 +56,9 @@ dev: venv ## Start the Dagster UI and daemon and the MLflow UI (INSTANCE=ray ...
 chaos: venv ## Kill, cancel, fill and lock everything, REPETITIONS times each, and print what was left behind
 	$(BIN)/python -m llmops_assets_tests.chaos --repetitions $(REPETITIONS)
 
+bench-training: venv ## Measure training against its peers on this machine's CPUs: about two hours
+	$(BIN)/python -m benchmarks.training_cpu
+
 remote-push remote-tunnel remote-fetch: remote-named
 
 .PHONY: remote-named
