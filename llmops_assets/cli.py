@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -134,6 +134,46 @@ def plan(recipe: str, gpu: str, stage: str | None, gpus: int, config: Path | Non
 
     for line in plan_lines(_recipe(recipe), gpu=gpu, gpus=gpus, stage=stage, config=config):
         click.echo(line)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.argument("version", required=False)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="New folder; it appears whole or not at all."
+)
+@click.option("--merge", is_flag=True, help="Write a model with the adapter in its weights, checked on prompts.")
+@click.option("--precision", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+@click.option("--served-base", default=None, help="The base as the server names it, instead of the recipe's.")
+@_readable
+def export(
+    recipe: str,
+    version: str | None,
+    out: Path,
+    merge: bool,
+    precision: Literal["bf16", "fp32"],
+    served_base: str | None,
+) -> None:
+    """Export VERSION of a lane (v1.1; by default its champion) for vLLM, transformers or PEFT: docs/export.md."""
+    import dagster as dg
+
+    from llmops_assets.assets.exporting import export_version
+    from llmops_assets.resources.defaults import artifact_store, feedback_resource
+
+    with dg.DagsterInstance.get() as instance, feedback_resource().open() as store:
+        export_version(
+            instance,
+            _recipe(recipe),
+            version,
+            artifacts=artifact_store(),
+            store=store,
+            out=out,
+            merge=merge,
+            precision=precision,
+            served_base=served_base,
+            on_line=click.echo,
+        )
+    click.echo(f"{out}: read its README.md")
 
 
 @cli.group()
