@@ -66,9 +66,6 @@ remote-named:
 	@test -n "$(REMOTE_USER)" -a -n "$(REMOTE_HOST)" -a -n "$(REMOTE_DIR)" || \
 		{ echo "Set REMOTE_USER, REMOTE_HOST and REMOTE_DIR; docs/remote-gpu-box.md says to what." >&2; exit 2; }
 
-bench-training: venv ## Measure training against its peers on this machine's CPUs: about two hours
-	$(BIN)/python -m benchmarks.training_cpu
-
 remote-push: ## Copy the project to REMOTE_USER@REMOTE_HOST:REMOTE_DIR and set it up there
 	rsync -az --delete --filter=':- .gitignore' ./ $(REMOTE):$(REMOTE_DIR)/
 	ssh $(REMOTE) "cd $(REMOTE_DIR) && make venv"
