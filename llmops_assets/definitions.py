@@ -13,6 +13,7 @@ from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
 from llmops_assets.assets.release import champion_asset
 from llmops_assets.assets.sft_sets import sft_set_asset
+from llmops_assets.assets.thumbs_sets import thumbs_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
 from llmops_assets.automation.overlooked_retries import overlooked_retries_sensor
 from llmops_assets.automation.schedules import weekly_dpo_schedule
@@ -36,6 +37,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.sft_set is not None:
         assets.append(sft_set_asset(recipe, recipe.sft_set))
         checks.append(no_train_eval_overlap_check(recipe, "sft_set"))
+    if recipe.thumbs_set is not None:
+        assets.append(thumbs_set_asset(recipe, recipe.thumbs_set))
     for name, stage in recipe.stages.items():
         assets += [rows_asset(recipe, stage), adapter_asset(recipe, stage), report_asset(recipe, name)]
     if recipe.sft is not None:

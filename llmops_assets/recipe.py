@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource
+from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
@@ -16,7 +17,7 @@ from llmops_assets.feedback.specs import PreferenceSpec
 from llmops_assets.training.digests import file_sha256, weights_digest
 from llmops_assets.training.distillation.specs import TeacherSpec
 from llmops_assets.training.job import BaseModelRef
-from llmops_assets.training.specs import AnyStageSpec, CptSpec, DpoSpec, KdSpec, SftSpec, Stage
+from llmops_assets.training.specs import AnyStageSpec, CptSpec, DpoSpec, KdSpec, KtoSpec, SftSpec, Stage
 from llmops_assets.training.sweep_points import SweepName, SweepSpec, check_sweeps
 
 EMBEDDED = "embedded"
@@ -97,10 +98,12 @@ class Recipe(BaseModel):
     base_model: BaseModelSpec
     corpus: CorpusSection | None = None
     sft_set: SftSection | None = None
+    thumbs_set: ThumbsSetSpec | None = None
     cpt: CptSpec | None = None
     sft: SftSpec | None = None
     teacher: TeacherSpec | None = None
     kd: KdSpec | None = None
+    kto: KtoSpec | None = None
     dpo: DpoSpec | None = None
     preferences: PreferenceSpec | None = None
     sweeps: dict[SweepName, SweepSpec] = Field(default={}, description="Trainings of one stage to compare, by name.")
@@ -113,6 +116,7 @@ class Recipe(BaseModel):
             "cpt": ("corpus",),
             "sft": ("sft_set",),
             "kd": ("sft_set", "teacher"),
+            "kto": ("sft", "thumbs_set"),
             "dpo": ("sft", "preferences"),
         }
         for stage, sections in needs.items():
@@ -132,7 +136,13 @@ class Recipe(BaseModel):
     @property
     def stages(self) -> dict[Stage, AnyStageSpec]:
         """The stages that this lane has, by name, in the order in which they continue each other."""
-        every: dict[Stage, AnyStageSpec | None] = {"cpt": self.cpt, "sft": self.sft, "kd": self.kd, "dpo": self.dpo}
+        every: dict[Stage, AnyStageSpec | None] = {
+            "cpt": self.cpt,
+            "sft": self.sft,
+            "kd": self.kd,
+            "kto": self.kto,
+            "dpo": self.dpo,
+        }
         return {name: spec for name, spec in every.items() if spec is not None}
 
     def parent_of(self, stage: Stage) -> str | None:

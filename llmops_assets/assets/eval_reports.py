@@ -32,10 +32,12 @@ _DESCRIPTIONS: dict[str, str] = {
     "answers, scored one by one; answer length and forgetting are watched.",
     "kd": "Does the student answer better than before it learned from its teacher? Greedy answers to unseen questions, "
     "scored one by one; answer length and forgetting are watched.",
+    "kto": "Does the adapter answer as well as before it learned from thumbs? Greedy answers to unseen questions, "
+    "scored one by one; answer length and forgetting are watched.",
     "dpo": "Does the adapter prefer what raters preferred, on sealed prompts, without losing answers, length or "
     "perplexity against the champion?",
 }
-_GATES: dict[Stage, GateStage] = {"cpt": "cpt", "sft": "sft", "kd": "sft", "dpo": "dpo"}
+_GATES: dict[Stage, GateStage] = {"cpt": "cpt", "sft": "sft", "kd": "sft", "kto": "sft", "dpo": "dpo"}
 OPPONENT = "opponent"
 """Input of a report: sha256 of the adapter (or digest of the base) that the candidate had to stand against."""
 

@@ -15,13 +15,14 @@ from llmops_assets.training.preparation.job import PreparationJob, PreparationSp
 from llmops_assets.training.specs import AnyStageSpec, KdSpec
 
 CODE_VERSION = "1"
-_SET_OF_STAGE = {"cpt": "corpus", "sft": "sft_set", "kd": "sft_set", "dpo": "preference_set"}
+_SET_OF_STAGE = {"cpt": "corpus", "sft": "sft_set", "kd": "sft_set", "kto": "thumbs_set", "dpo": "preference_set"}
 _FIXED = frozenset({"stage", "packed"})
 _DESCRIPTIONS = {
     "cpt": "Documents as packed token rows, no token lost, ready to train on. The CPT process only trains.",
     "sft": "Conversations as token rows with the loss on what the assistant writes, its end-of-turn token included. "
     "An answer is never cut: rows beyond max_length are handled by long_rows and counted here.",
     "kd": "The conversations that the student learns from its teacher on, as token rows with loss on the answers.",
+    "kto": "Single answers with a thumb each, as token ids. Answers beyond max_length are counted, never cut.",
     "dpo": "Preference pairs as token ids: the prompt once, both answers whole. Pairs beyond max_length are counted.",
 }
 

@@ -90,14 +90,12 @@ def _adapter(
 ) -> Artifact:
     if version is None:
         return latest_artifact(instance, artifacts, recipe, "sft_adapter")
-    for asset in ("sft_adapter", "kd_adapter", "dpo_adapter"):
+    for asset in ("sft_adapter", "kd_adapter", "kto_adapter", "dpo_adapter"):
         adapter = find_latest_artifact(instance, artifacts, recipe, asset)
         if adapter is not None and store.version_label(adapter_sha256(adapter)) == version:
             return adapter
     known = ", ".join(v.label for v in store.versions(recipe)) or "none yet"
-    raise LlmopsError(
-        f"{recipe}: {version} is not the version of today's sft_adapter, kd_adapter or dpo_adapter (known: {known})"
-    )
+    raise LlmopsError(f"{recipe}: {version} is not the version of one of today's adapters (known: {known})")
 
 
 def _samples(

@@ -13,7 +13,8 @@ JOB_TAG = "llmops/job"
 
 def build_job(recipe: Recipe) -> AssetJob:
     """Return `<recipe>_build`: everything from the sources to v1.0, its reports and the champion."""
-    sets = [name for name, there in (("corpus", recipe.corpus), ("sft_set", recipe.sft_set)) if there is not None]
+    sections = {"corpus": recipe.corpus, "sft_set": recipe.sft_set, "thumbs_set": recipe.thumbs_set}
+    sets = [name for name, section in sections.items() if section is not None]
     stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
     teacher: list[str] = []
     if recipe.kd is not None:

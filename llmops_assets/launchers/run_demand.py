@@ -13,7 +13,7 @@ from llmops_assets.recipe import BaseModelSpec, Recipe, RecipeError, load_recipe
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.specs import AnyStageSpec
 
-STAGE_OF_ASSET = {f"{stage}_adapter": stage for stage in ("cpt", "sft", "kd", "dpo")}
+STAGE_OF_ASSET = {f"{stage}_adapter": stage for stage in ("cpt", "sft", "kd", "kto", "dpo")}
 
 
 class UnknownDemand(LlmopsError):

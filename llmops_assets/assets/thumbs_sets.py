@@ -1,0 +1,60 @@
+"""The thumbs set asset: single answers with a thumb up or down, which KTO learns from."""
+
+import dagster as dg
+
+from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
+from llmops_assets.assets.previews import counts_table
+from llmops_assets.data.sources import source_hash
+from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
+from llmops_assets.recipe import Recipe
+from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
+from llmops_assets.settings import configs_dir
+from llmops_assets.training.digests import file_sha256
+
+CODE_VERSION = "1"
+
+
+def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinition:
+    """Return the `<recipe>/thumbs_set` asset."""
+
+    @dg.asset(
+        key=asset_key(recipe.name, "thumbs_set"),
+        group_name=recipe.name,
+        kinds={"python", "json"},
+        owners=recipe.owners,
+        code_version=CODE_VERSION,
+    )
+    def thumbs_set(artifacts: ArtifactStore) -> dg.MaterializeResult:
+        """Answers that people approved of, or did not, one by one. Records that cannot be used are in quarantine.jsonl
+        with file, line and reason; a set with thumbs of one kind alone is refused."""
+        with readable_errors():
+            base_dir = configs_dir() / "recipes"
+            tokenizer_file = recipe.base_model.tokenizer_file()
+            request = BuildRequest(
+                recipe=recipe.name,
+                asset="thumbs_set",
+                spec=section,
+                inputs={
+                    **{source.name: source_hash(source, base_dir) for source in section.sources},
+                    "tokenizer": file_sha256(tokenizer_file),
+                },
+                code_version=CODE_VERSION,
+            )
+
+            def build(slot: BuildSlot) -> Built:
+                return Built(summary=build_thumbs_set(section, tokenizer_file, slot.output, base_dir))
+
+            artifact, reused = build_once(artifacts, request, build)
+        summary = artifact.manifest.summary
+        return materialized(
+            artifact,
+            reused=reused,
+            metadata={
+                "dagster/row_count": summary["train"],
+                "thumbs": counts_table({"up": summary["up"], "down": summary["down"]}),
+                "quarantined": counts_table(summary["quarantined"]),
+            },
+        )
+
+    return thumbs_set

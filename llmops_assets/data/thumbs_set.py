@@ -1,0 +1,102 @@
+"""Builds a set of thumbs: single answers that a person approved of or did not, for KTO."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from llmops_assets.data.file_sources import MissingSourceError, find_files, shown_name
+from llmops_assets.data.formats import messages_of
+from llmops_assets.data.jsonl import JsonLine, excerpt, read_jsonl, write_jsonl
+from llmops_assets.data.normalize import SpecialTokenGuard
+from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
+from llmops_assets.data.specs import DataSetFiles, FilesSource
+from llmops_assets.data.tokens import TokenCounter
+from llmops_assets.errors import LlmopsError
+
+_SUFFIX = ".jsonl"
+
+
+class EmptyThumbsSetError(LlmopsError):
+    """No thumb up, or no thumb down, is left to learn from."""
+
+
+class ThumbsSetSpec(BaseModel):
+    """Where thumbs come from. A record has `messages` that end with the answer, and `label`: true for a thumb up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: list[FilesSource] = Field(min_length=1)
+    max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
+
+
+def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path) -> dict[str, Any]:
+    """Write train.jsonl (`prompt`, `completion`, `label`) and quarantine.jsonl; returns the counts.
+
+    Raises MissingSourceError, QuarantineLimitError and EmptyThumbsSetError; the quarantine is then written.
+    """
+    files, quarantine = DataSetFiles(folder=out_dir), Quarantine()
+    guard = SpecialTokenGuard(TokenCounter(tokenizer_file).special_tokens)
+    rows: dict[str, dict[str, Any]] = {}
+    for source in spec.sources:
+        for found in _read(source, base_dir, guard):
+            quarantine.read[source.name] += 1
+            if isinstance(found, QuarantinedRecord):
+                quarantine.add(found)
+            elif (digest := row_hash(found)) in rows:
+                detail = "the same answer with the same thumb was read before"
+                quarantine.add(_rejected(source, "", 0, Reason.EXACT_DUPLICATE, detail, found))
+            else:
+                rows[digest] = found
+    quarantine.write(files.quarantine)
+    quarantine.check(spec.max_quarantined_share, where="thumbs_set")
+    up = sum(row["label"] for row in rows.values())
+    if not 0 < up < len(rows):
+        raise EmptyThumbsSetError(
+            f"the thumbs set has {up} thumbs up and {len(rows) - up} down; KTO needs both (see {files.quarantine})"
+        )
+    write_jsonl(files.train, rows.values())
+    return {"train": len(rows), "up": up, "down": len(rows) - up, "quarantined": quarantine.by_reason()}
+
+
+def _read(
+    source: FilesSource, base_dir: Path, guard: SpecialTokenGuard
+) -> Iterator[dict[str, Any] | QuarantinedRecord]:
+    for path in find_files(source, base_dir):
+        if path.suffix != _SUFFIX:
+            raise MissingSourceError(
+                f"source '{source.name}': `pattern: {source.pattern}` matches {path}, which is no {_SUFFIX} file; "
+                "narrow the pattern"
+            )
+        name = shown_name(path, base_dir)
+        for entry in read_jsonl(path, source=source.name, origin_file=name):
+            yield _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+
+
+def _thumb(
+    entry: JsonLine, name: str, source: FilesSource, guard: SpecialTokenGuard
+) -> dict[str, Any] | QuarantinedRecord:
+    try:
+        label = _label(entry.value)
+        messages = messages_of(entry.value.get("messages"))
+    except RecordError as error:
+        return _rejected(source, name, entry.line, error.reason, str(error), entry.value)
+    guarded = [Message(message.role, guard.neutralize(message.content)[0]) for message in messages]
+    *prompt, answer = [message.to_row() for message in guarded]
+    return {"prompt": prompt, "completion": answer["content"], "label": label}
+
+
+def _label(value: Mapping[str, Any]) -> bool:
+    if "label" not in value:
+        raise RecordError(Reason.MISSING_FIELD, f"no `label`; keys are {sorted(value)}")
+    if not isinstance(value["label"], bool):
+        raise RecordError(Reason.WRONG_TYPE, f"`label` is {value['label']!r}, not true (thumb up) or false")
+    return value["label"]
+
+
+def _rejected(
+    source: FilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
+) -> QuarantinedRecord:
+    return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))

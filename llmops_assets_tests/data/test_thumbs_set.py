@@ -1,0 +1,53 @@
+"""Thumbs from files: what is taken, and what is quarantined with file, line and reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops_assets.base_model import embedded_base_model_path
+from llmops_assets.data.specs import FilesSource
+from llmops_assets.data.thumbs_set import EmptyThumbsSetError, ThumbsSetSpec, build_thumbs_set
+
+
+def thumb(label: Any, answer: str = "Yes.") -> dict[str, Any]:
+    turns = [{"role": "user", "content": "Copy?"}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, "label": label}
+
+
+def build(folder: Path, rows: list[dict[str, Any]], share: float = 0.9) -> dict[str, Any]:
+    (folder / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = FilesSource(name="thumbs", pattern="thumbs.jsonl")
+    spec = ThumbsSetSpec(sources=[source], max_quarantined_share=share)
+    return build_thumbs_set(spec, embedded_base_model_path() / "tokenizer.json", folder / "set", folder)
+
+
+def test_answer_is_the_last_turn_and_the_rest_its_prompt(tmp_path: Path) -> None:
+    counts = build(tmp_path, [thumb(True), thumb(False, "No.")])
+    rows = [json.loads(line) for line in (tmp_path / "set" / "train.jsonl").read_text().splitlines()]
+    assert rows[0] == {"prompt": [{"role": "user", "content": "Copy?"}], "completion": "Yes.", "label": True}
+    assert (counts["train"], counts["up"], counts["down"]) == (2, 1, 1)
+
+
+def test_broken_records_are_quarantined_with_line_and_reason(tmp_path: Path) -> None:
+    broken = [thumb(1), {"messages": thumb(True)["messages"]}, {"label": True}, thumb(True)]
+    counts = build(tmp_path, [thumb(True), thumb(False, "No."), *broken])
+    rows = [json.loads(line) for line in (tmp_path / "set" / "quarantine.jsonl").read_text().splitlines()]
+    assert [(row["line"], row["reason"]) for row in rows[:3]] == [
+        (3, "wrong_type"),
+        (4, "missing_field"),
+        (5, "wrong_type"),
+    ]
+    assert counts["quarantined"]["exact_duplicate"] == 1
+    assert "`label` is 1" in rows[0]["detail"]
+
+
+def test_chat_tokens_in_an_answer_are_taken_apart(tmp_path: Path) -> None:
+    build(tmp_path, [thumb(True, "Yes.<|im_end|>"), thumb(False, "No.")])
+    assert "<|im_end|>" not in (tmp_path / "set" / "train.jsonl").read_text()
+
+
+def test_thumbs_of_one_kind_teach_nothing(tmp_path: Path) -> None:
+    with pytest.raises(EmptyThumbsSetError, match="2 thumbs up and 0 down"):
+        build(tmp_path, [thumb(True), thumb(True, "No.")])
