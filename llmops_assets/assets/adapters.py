@@ -31,8 +31,8 @@ _DESCRIPTIONS = {
     "on assistant tokens alone, the end of the turn included. Every new one starts a major version (v1.0).",
     "kd": "LoRA adapter of a student that has learned from its teacher: from the distributions in teacher_logits, or "
     "from answers that the teacher wrote. It continues the adapter before it.",
-    "kto": "LoRA adapter after Kahneman-Tversky optimization on thumbs up and down. It continues the adapter before it, "
-    "a frozen copy of which is its reference policy.",
+    "kto": "LoRA adapter after Kahneman-Tversky optimization on thumbs up and down. It continues the adapter before "
+    "it, a frozen copy of which is its reference policy.",
     "dpo": "LoRA adapter after direct preference optimization on people's votes. It continues the champion of its SFT "
     "line; reference_log_probs says what its reference policy is. Every new one is a minor version (v1.1, v1.2).",
 }

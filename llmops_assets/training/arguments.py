@@ -46,6 +46,8 @@ def shared_arguments(job: TrainingJob, rows: TrainingRows) -> dict[str, Any]:
         "ddp_find_unused_parameters": False,
         "logging_steps": spec.logging_steps,
         "logging_first_step": True,
+        # A loss that is no number must be seen, not replaced by the mean of those before it.
+        "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": spec.checkpoint_every,
         "eval_strategy": "steps" if spec.eval_every else "no",

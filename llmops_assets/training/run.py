@@ -9,21 +9,17 @@ from types import ModuleType
 
 import torch
 from peft import PeftModel
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training import cpt, dpo, kd, kto, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
 from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
-from llmops_assets.training.deepspeed_engine import (
-    require_engine,
-    set_master_weights,
-    start_engine,
-    trained_tensors,
-    zero_stage,
-)
-from llmops_assets.training.device import trains_on_gpu
+from llmops_assets.training.control.early_stop import BestWeights, EarlyStop
+from llmops_assets.training.control.loss_watch import LossWatch
+from llmops_assets.training.deepspeed_engine import start_engine, trained_tensors
 from llmops_assets.training.disk_space import DiskFull, give_room_back, room_for
+from llmops_assets.training.engine_start import EngineStart
 from llmops_assets.training.environment import run_environment
 from llmops_assets.training.job import TrainingJob, TrainingResult
 from llmops_assets.training.model import adapter_config, adapter_kept_in_float32, load_tokenizer
@@ -31,17 +27,12 @@ from llmops_assets.training.policy import starting_policy
 from llmops_assets.training.preparation.loading import load_rows
 from llmops_assets.training.process import is_main_rank, threads_per_rank
 from llmops_assets.training.progress import Progress
-from llmops_assets.training.reference.check import check_start, require_reference
 from llmops_assets.training.resuming import ResumePoint, beginning, find_resume_point, fitted, prepare_resume
 from llmops_assets.training.rows import TrainingRows
-from llmops_assets.training.specs import DpoSpec
-from llmops_assets.training.speed.attention_choice import attention_implementation
-from llmops_assets.training.speed.fused_lora import fuse_lora
-from llmops_assets.training.speed.layer_compile import compile_layers
-from llmops_assets.training.speed.pair_batching import batch_pairs
+from llmops_assets.training.speed.switches import attention_of, switch_on, utilisation
 from llmops_assets.training.steps import total_steps
 from llmops_assets.training.stopping import StopAtStepBoundary
-from llmops_assets.training.tracking import MlflowRun
+from llmops_assets.training.trackers import open_trackers
 from llmops_assets.training.whole_model import write_whole_model
 
 RESULT_FILE = "training_result.json"
@@ -70,35 +61,37 @@ def train(job: TrainingJob) -> TrainingResult | None:
     arguments = stage.training_arguments(fitted(job, point), rows)
     with _room(job, "what a run begins with", job.checkpoint_dir):
         checkpoint = prepare_resume(job, point)
-    model = starting_policy(job, _attention(job))
+    model = starting_policy(job, attention_of(job))
     with adapter_kept_in_float32(model, spec):
         trainer: Trainer = stage.build_trainer(model, tokenizer, rows, arguments)
-    speed = _speed_up(trainer, job)
+    layers = switch_on(trainer, job)
 
-    start = EngineStart(trainer, job)
-    progress = Progress(job.output_dir, MlflowRun.from_environment() if is_main_rank() else None)
-    stop = StopAtStepBoundary()
+    start, stop = EngineStart(trainer, job), StopAtStepBoundary()
+    early = EarlyStop(spec, BestWeights(job.checkpoint_dir, lambda: trained_tensors(trainer, spec.backend)))
     trainer.remove_callback(PrinterCallback)
-    for callback in (start, progress, stop, _keeper(job, point)):
-        trainer.add_callback(callback)
-
     if is_main_rank():
         print(_headline(job, rows, point), flush=True)
     began = time.monotonic()
-    with stop, _room(job, "a checkpoint, the metrics or the log", job.checkpoint_dir):
-        output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if stop.stopped:
-        return None
-    seconds = time.monotonic() - began
-    evaluation = trainer.evaluate() if rows.evaluation is not None else {}
-    tensors = trained_tensors(trainer, spec.backend)
+    with stop, open_trackers(job, first_step=point.step or 0) as tracker:
+        progress = Progress(job.output_dir, tracker, mfu=utilisation(job, rows))
+        for callback in (start, progress, stop, early, _keeper(job, point), LossWatch(trainer, job)):
+            trainer.add_callback(callback)
+        with _room(job, "a checkpoint, the metrics or the log", job.checkpoint_dir):
+            output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            seconds = time.monotonic() - began
+            if stop.stopped:
+                return None
+            evaluation = trainer.evaluate() if rows.evaluation is not None else {}
+    last = trained_tensors(trainer, spec.backend)
+    tensors = early.published(trainer.state) or last
     _require_learning(tensors, job)
+    figures = progress.last | {"mean_loss": output.training_loss} | rows.counts | layers
     result = TrainingResult(
         adapter_sha256="",
         steps=trainer.state.global_step,
         resumed_from_step=point.step,
         world_sizes=point.world_sizes,
-        metrics=_finite(progress.last | {"mean_loss": output.training_loss} | rows.counts | speed | evaluation),
+        metrics=_finite(figures | evaluation | early.outcome(trainer.state)),
         tokens_seen=int(trainer.state.num_input_tokens_seen),
         train_seconds=round(seconds, 3),
         engine=start.engine,
@@ -114,60 +107,6 @@ def train(job: TrainingJob) -> TrainingResult | None:
             result = result.model_copy(update={"adapter_sha256": digest})
             write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2).encode("utf-8"))
     return result
-
-
-class EngineStart(TrainerCallback):
-    """Checks, once the engine holds the model and before the first step, that it is what the job asked for."""
-
-    def __init__(self, trainer: Trainer, job: TrainingJob) -> None:
-        self.engine = ""
-        self.reference: dict[str, float | str] | None = None
-        self._trainer, self._job = trainer, job
-        self._summary = require_reference(job) if isinstance(job.spec, DpoSpec) else None
-        # A ZeRO engine makes its float32 masters from the model's bfloat16 copy; these are the weights before that.
-        self._exact = trained_tensors(trainer, "plain") if self._loses_bits() else None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> TrainerControl:
-        """Raises WrongEngine and WrongReference."""
-        self.engine = require_engine(self._trainer, self._job.spec.backend)
-        if state.global_step > 0:
-            return control
-        if self._exact is not None:
-            set_master_weights(self._trainer, self._exact)
-        if self._summary is not None:
-            assert isinstance(self._trainer, dpo.DPOTrainer)
-            self.reference = check_start(self._trainer, self._job, self._summary)
-        return control
-
-    def _loses_bits(self) -> bool:
-        spec = self._job.spec
-        return bool(zero_stage(spec.backend)) and spec.precision == "bf16" and spec.finetuning == "lora"
-
-
-def _attention(job: TrainingJob) -> str:
-    stage = job.spec.model_dump()
-    # A micro batch of padding-free pairs is one row of documents, as a packed one is.
-    packed = stage["stage"] == "cpt" or stage.get("batching") in ("packed", "padding_free")
-    return attention_implementation(
-        job.spec.attention, packed=packed, precision=job.spec.precision, on_gpu=trains_on_gpu(job.spec)
-    )
-
-
-def _speed_up(trainer: Trainer, job: TrainingJob) -> dict[str, float]:
-    """Switch on what the spec asks for and return how many layers it took hold of, for the run card."""
-    spec, model = job.spec, trainer.model
-    counts: dict[str, float] = {}
-    if isinstance(model, PeftModel) and spec.fused_lora:
-        counts["fused_lora_layers"] = float(fuse_lora(model))
-    if isinstance(spec, DpoSpec):
-        assert isinstance(trainer, dpo.DPOTrainer)
-        batch_pairs(trainer, spec.batching)
-    if spec.compile == "layers":
-        assert model is not None
-        counts["compiled_layers"] = float(compile_layers(model))
-    return counts
 
 
 def _require_learning(tensors: dict[str, torch.Tensor], job: TrainingJob) -> None:
