@@ -17,7 +17,7 @@ from benchmarks.peers.environments import peer_environment
 from benchmarks.workload import SEED, Sizes, Stage, Workload, base_ref
 
 _PEERS = Path(__file__).resolve().parent / "peers"
-_PIPELINE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,10 @@ def environment(command: Command, threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
-        "DISABLE_VERSION_CHECK": "0",
-        **dict.fromkeys(_PIPELINE, ""),
+        **dict.fromkeys(_GPUS, ""),
     }
     merged = kept | shared | command.environment
-    return {name: value for name, value in merged.items() if value or name in _PIPELINE}
+    return {name: value for name, value in merged.items() if value or name in _GPUS}
 
 
 def _shared(sizes: Sizes, folder: Path) -> dict[str, Any]:
