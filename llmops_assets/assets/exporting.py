@@ -49,6 +49,11 @@ def export_version(
     adapter = _adapter(instance, artifacts, recipe.name, version, store)
     label = store.version_label(adapter_sha256(adapter)) or version or adapter.manifest.asset
     chain = [adapter, *ancestors(artifacts, adapter)]
+    scratch = state_dir() / "exports" / recipe.name / label
+    scratch.mkdir(parents=True, exist_ok=True)
+    # Not the artifact's own file: a remote store's local copy has none.
+    manifest = scratch / MANIFEST
+    manifest.write_text(adapter.manifest.model_dump_json(indent=2), encoding="utf-8")
     job = ExportJob(
         name=f"{recipe.name} {label}",
         base_model=recipe.base_model.resolve(),
@@ -58,10 +63,10 @@ def export_version(
         precision=precision,
         served_base=served_base,
         probes=_probes(find_latest_artifact(instance, artifacts, recipe.name, "sft_set") if recipe.sft_set else None),
-        manifest=adapter.folder / MANIFEST,
+        manifest=manifest,
         output_dir=out.absolute(),
     )
-    return run_export(job, state_dir() / "exports" / recipe.name / label, on_line)
+    return run_export(job, scratch, on_line)
 
 
 def _adapter(
