@@ -9,6 +9,7 @@ from llmops_assets.config_import.dataset_rows import (
     Columns,
     as_conversation,
     as_text,
+    as_thumb,
     is_lane_conversation,
     read_rows,
 )
@@ -60,7 +61,7 @@ def _source(
     joined: Joined, section: str, info: DatasetInfo, name: str, limit: int | None, place: Place
 ) -> dict[str, Any]:
     entry = (info.entries or {}).get(name)
-    if entry is None and "/" in name:
+    if entry is None and "/" in name and section in _PLAIN:
         entry = {"hf_hub_url": name, "formatting": "sharegpt", **_PLAIN[section]}
     if entry is None:
         where = (
@@ -92,6 +93,8 @@ _PLAIN: dict[str, dict[str, Any]] = {
 def _hub_source(section: str, name: str, entry: dict[str, Any], columns: Columns, limit: int | None) -> dict[str, Any]:
     if entry.get("folder") or entry.get("num_samples"):
         raise Unusable("`folder` and `num_samples` of a hub data set cannot be honoured; download it and name the file")
+    if section == "thumbs_set":
+        raise Unusable("a lane reads thumbs from local files; download the set as JSON, and name the file")
     if section == "sft_set" and not columns.are_lane_messages:
         raise Unusable(
             f"rows of {entry['hf_hub_url']} are no lists of role and content, which is all that a lane reads from the "
@@ -120,6 +123,8 @@ def _file_source(
         if readable and columns.prompt == "text":
             return {**source, "pattern": place.pattern(file)}
         converted = [as_text(row, columns, file, number) for number, row in enumerate(kept, start=1)]
+    elif section == "thumbs_set":
+        converted = [as_thumb(row, columns, file, number) for number, row in enumerate(kept, start=1)]
     else:
         fits = columns.are_lane_messages and columns.messages == "messages" and not columns.system
         if readable and fits and all(is_lane_conversation(row) for row in rows):

@@ -34,6 +34,7 @@ class Columns:
     history: str | None
     messages: str | None
     system: str | None
+    thumb: str | None
     role: str
     content: str
     roles: Mapping[str, str]
@@ -62,6 +63,7 @@ class Columns:
             history=columns.get("history"),
             messages=columns.get("messages"),
             system=columns.get("system"),
+            thumb=columns.get("kto_tag"),
             role=tags["role_tag"],
             content=tags["content_tag"],
             roles={tags["user_tag"]: "user", tags["assistant_tag"]: "assistant", tags["system_tag"]: "system"},
@@ -146,6 +148,12 @@ def as_conversation(row: Mapping[str, Any], columns: Columns, file: Path, number
     begins_with_system = bool(turns) and turns[0]["role"] == "system"
     opening = [{"role": "system", "content": system}] if system and not begins_with_system else []
     return {"messages": opening + turns}
+
+
+def as_thumb(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
+    """Return the row as `messages` with its `label`; raises Unusable if a column is missing."""
+    label = _cell(row, columns.thumb, "kto_tag", file, number)
+    return {**as_conversation(row, columns, file, number), "label": label}
 
 
 def _turn(turn: Any, columns: Columns) -> dict[str, Any]:

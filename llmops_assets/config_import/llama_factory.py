@@ -170,7 +170,7 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
     folder = joined.get("dataset_dir", text, "data")
     limit = joined.get("max_samples", integer)
     joined.tell("dataset_dir", "unneeded", "the recipe names the files themselves")
-    if stage in PREFERENCES:
+    if stage == "dpo":
         joined.tell(
             "dataset",
             "look",
@@ -183,7 +183,7 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
     if "dataset" not in joined.settings:
         draft.miss(config.file, "dataset", "is missing; name the data set to train on")
         return
-    section = "corpus" if stage == "cpt" else "sft_set"
+    section = {"cpt": "corpus", "kto": "thumbs_set"}.get(stage, "sft_set")
     info = DatasetInfo.find(folder, config.file)
     add_sources(joined, section, info, datasets, limit, place)
     if stage == "cpt":
@@ -192,6 +192,8 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
         draft.put("corpus.min_words", 0, "LLaMA-Factory filters nothing")
         draft.put("corpus.max_repetition", 1.0)
         draft.put("corpus.near_duplicate_threshold", 1.0, "exact duplicates alone are one")
+    elif stage == "kto":
+        draft.put("thumbs_set.max_quarantined_share", 1.0, "LLaMA-Factory drops bad rows; the quarantine lists them")
     else:
         draft.put("sft_set.max_tokens", max(16, length), "cutoff_len")
         draft.put("sft_set.eval_share", 0.05, "held out for the gate, never trained on")

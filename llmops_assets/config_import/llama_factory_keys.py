@@ -342,7 +342,7 @@ _ALIASES = {
 
 LLAMA_FACTORY = KeyTable("LLaMA-Factory", _KEYS, _FAMILIES, _ALIASES)
 
-SECTIONS = {"pt": "cpt", "sft": "sft", "dpo": "dpo", "kto": "kto"}
+SECTIONS = {"pt": "cpt", "sft": "sft", "kto": "kto", "dpo": "dpo"}
 ALL_LINEAR = list(LORA_TARGETS)
 
 # Templates that are the chat template that models of a family bring along; anything else would train other prompts.

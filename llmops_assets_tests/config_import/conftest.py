@@ -32,6 +32,7 @@ REGISTRY: dict[str, dict[str, Any]] = {
         "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
     },
     "documents": {"file_name": "documents.jsonl", "columns": {"prompt": "text"}},
+    "thumbs": {"file_name": "thumbs.json", "columns": {"prompt": "q", "response": "a", "kto_tag": "good"}},
     "pairs": {"file_name": "pairs.json", "ranking": True},
     "hub_alpaca": {"hf_hub_url": "owner/alpaca"},
     "hub_messages": {
@@ -76,6 +77,7 @@ def desk(tmp_path: Path) -> Desk:
     data = tmp_path / "data"
     data.mkdir()
     (data / "dataset_info.json").write_text(json.dumps(REGISTRY))
+    (data / "thumbs.json").write_text(json.dumps([{"q": "Hi?", "a": "Hello.", "good": True}]))
     (data / "alpaca.json").write_text(json.dumps(ALPACA))
     (data / "sharegpt.json").write_text(json.dumps(SHAREGPT))
     (data / "messages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MESSAGES))
@@ -88,7 +90,7 @@ def llama_factory() -> Callable[..., dict[str, Any]]:
     """Return a maker of small LLaMA-Factory configs; keyword arguments replace keys."""
 
     def make(stage: str = "sft", /, **keys: Any) -> dict[str, Any]:
-        dataset = {"pt": "documents", "sft": "messages", "dpo": "pairs", "kto": "pairs"}[stage]
+        dataset = {"pt": "documents", "sft": "messages", "dpo": "pairs", "kto": "thumbs"}[stage]
         basic = {"model_name_or_path": BASE, "stage": stage, "dataset": dataset, "output_dir": f"saves/{stage}"}
         return basic | keys
 

@@ -1,5 +1,6 @@
 """LLaMA-Factory configs: every key is honoured to the value, reported, or refused with its line."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,15 @@ def test_a_constant_schedule_has_no_warm_up_as_in_transformers(desk: Desk, llama
     recipe, _ = desk.bring(desk.write("sft.yaml", llama_factory(lr_scheduler_type="constant", warmup_ratio=0.1)))
     assert recipe.sft is not None
     assert (recipe.sft.lr_scheduler, recipe.sft.warmup_ratio) == ("constant", 0.0)
+
+
+def test_thumbs_of_a_kto_config_are_converted_with_their_weights(desk: Desk, llama_factory: Make) -> None:
+    keys = {"adapter_name_or_path": "saves/sft", "pref_beta": 0.3, "kto_chosen_weight": 2, "kto_rejected_weight": 0.5}
+    sft = desk.write("sft.yaml", llama_factory())
+    recipe, result = desk.bring(sft, desk.write("kto.yaml", llama_factory("kto", **keys)))
+    kto = recipe.kto
+    assert kto is not None
+    assert (kto.beta, kto.desirable_weight, kto.undesirable_weight) == (0.3, 2.0, 0.5)
+    [file] = result.data_files
+    turns = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]
+    assert json.loads(file.read_text()) == {"messages": turns, "label": True}
