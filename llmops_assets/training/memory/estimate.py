@@ -56,8 +56,8 @@ def estimate(spec: AnyStageSpec, shape: ModelShape) -> Estimate:
 
     - base weights (linear layers of the blocks; quantised or not) and embedding, head, norms: `sharded_base_bytes`
     - gathered parameters (ZeRO-3): `gathered_bytes`
-    - LoRA weights, LoRA gradients, float32 masters, AdamW moments, gradient buckets: `trainable_state`
-    - reference adapter (DPO): `reference_bytes`
+    - LoRA weights, gradients, float32 masters, AdamW moments, gradient buckets: `trainable_state`
+    - reference policy (KTO): `reference_bytes`
     - kept activations: `kept_bytes` and `mask_bytes`; working memory: `busiest_moment_bytes`
     - CUDA context and libraries; fragmentation, a share of everything that is allocated and freed in each step.
 
@@ -74,11 +74,11 @@ def estimate(spec: AnyStageSpec, shape: ModelShape) -> Estimate:
         Line("embedding, LM head, norms", rest),
         Line("gathered parameters", gathered),
         Line("LoRA weights", state.weights),
-        Line("LoRA gradients", state.gradients),
+        Line("gradients", state.gradients),
         Line("float32 masters", state.masters),
         Line("AdamW moments", state.moments),
         Line("gradient buckets", state.buckets),
-        Line("reference adapter", reference_bytes(shape, spec)),
+        Line("reference policy", reference_bytes(shape, spec)),
         Line("kept activations", kept),
         Line("working memory", working),
         Line("CUDA context and libraries", CUDA_CONTEXT + (NCCL_BUFFERS if spec.num_processes > 1 else 0)),

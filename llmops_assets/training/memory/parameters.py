@@ -23,7 +23,10 @@ _NF4_TABLES = 4 * (16 + 256) + 4
 
 @dataclass(frozen=True)
 class TrainableState:
-    """Bytes on one GPU for the trained LoRA: weights, gradients, float32 masters, AdamW moments, engine buckets."""
+    """Bytes on one GPU for what is trained: LoRA weights, gradients, float32 masters, AdamW moments, engine buckets.
+
+    The weights of a full fine-tuning are those of the base, so `weights` is 0 then.
+    """
 
     weights: float
     gradients: float
@@ -57,11 +60,21 @@ def base_bytes(shape: ModelShape, spec: AnyStageSpec) -> tuple[int, int]:
 
     Embedding, LM head, norms and biases are never quantised: bitsandbytes replaces the blocks' linear layers only.
     """
-    size = BYTES[spec.precision]
+    size = weight_size(spec)
     layers = shape.linear_layers().values()
     blocks = shape.layers * sum(quantized_bytes(layer, spec.quantization, size) for layer in layers)
     rest = shape.embedding_parameters + shape.layers * shape.small_parameters_per_layer + shape.hidden
     return blocks, rest * size
+
+
+def weight_size(spec: AnyStageSpec) -> int:
+    """Return the bytes of one base weight. Without an engine that keeps float32 masters, trained ones are float32."""
+    return 4 if spec.finetuning == "full" and not zero_stage(spec) else BYTES[spec.precision]
+
+
+def trained_parameters(shape: ModelShape, spec: AnyStageSpec) -> int:
+    """Return the number of weights that a stage trains: the LoRA's, or all of the model's."""
+    return int(shape.parameters) if spec.finetuning == "full" else lora_parameters(shape, spec)
 
 
 def lora_parameters(shape: ModelShape, spec: AnyStageSpec) -> int:
@@ -98,7 +111,7 @@ def lora_size(spec: AnyStageSpec) -> int:
 
 
 def trainable_state(shape: ModelShape, spec: AnyStageSpec) -> TrainableState:
-    """Return the LoRA's bytes on one of N GPUs, by ZeRO stage (Rajbhandari et al. 2019, arXiv 1910.02054, section 5).
+    """Return the bytes of what is trained on one of N GPUs, by ZeRO stage (Rajbhandari et al. 2019, arXiv 1910.02054, section 5).
 
     With P parameters of s bytes: weights P*s (stage 3: P*s/N, but for matrices too small to shard); gradients P*s
     (stages 2 and 3: P*s/N); masters 4*P/N under ZeRO, which keeps them also for float32 weights, else none; AdamW
@@ -106,12 +119,13 @@ def trainable_state(shape: ModelShape, spec: AnyStageSpec) -> TrainableState:
     reduces gradients in: DDP holds a second copy of them, ZeRO 1 and 2 a buffer of `reduce_bucket_size` elements,
     ZeRO-3 ("auto") one of hidden^2.
     """
-    count, size, stage, ranks = lora_parameters(shape, spec), lora_size(spec), zero_stage(spec), spec.num_processes
+    count, size, stage, ranks = trained_parameters(shape, spec), lora_size(spec), zero_stage(spec), spec.num_processes
+    full = spec.finetuning == "full"
     if not stage:
         buckets = count * size if spec.backend == "ddp" else 0
-        return TrainableState(count * size, count * size, 0, 2 * size * count, buckets)
+        return TrainableState(0 if full else count * size, count * size, 0, 2 * size * count, buckets)
     return TrainableState(
-        weights=size * _lora_on_one_gpu(shape, spec),
+        weights=0 if full else size * _lora_on_one_gpu(shape, spec),
         gradients=count * size / (ranks if stage >= 2 else 1),
         masters=4 * count / ranks,
         moments=8 * count / ranks,
@@ -120,12 +134,14 @@ def trainable_state(shape: ModelShape, spec: AnyStageSpec) -> TrainableState:
 
 
 def reference_bytes(shape: ModelShape, spec: AnyStageSpec) -> float:
-    """Return the bytes of DPO's frozen reference: TRL's adapter "ref", a second copy of the LoRA; 0 for other stages.
+    """Return the bytes of KTO's frozen reference, a copy of what is trained; 0 for other stages.
 
-    ZeRO-3 shards it.
+    DPO's reference is not in memory: its log-probs were taken before. ZeRO-3 shards a LoRA.
     """
-    if spec.stage != "dpo":
+    if spec.stage != "kto":
         return 0
+    if spec.finetuning == "full":
+        return sum(sharded_base_bytes(shape, spec))
     return _lora_on_one_gpu(shape, spec) * lora_size(spec)
 
 

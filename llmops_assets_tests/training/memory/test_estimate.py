@@ -80,8 +80,18 @@ def test_lines_add_up_and_dpo_needs_more_than_sft() -> None:
     sft_needs, dpo_needs = estimate(sft(**settings), QWEN_1_5B), estimate(dpo(**settings), QWEN_1_5B)
     assert sum(line.bytes for line in dpo_needs.lines) == dpo_needs.total
     assert dpo_needs["kept activations"] == pytest.approx(2 * sft_needs["kept activations"], rel=0.01)
-    assert dpo_needs["reference adapter"] == dpo_needs["LoRA weights"]
-    assert "reference adapter" not in {line.name for line in sft_needs.lines}
+    assert "reference policy" not in {line.name for line in dpo_needs.lines}
+
+
+def test_full_fine_tuning_keeps_masters_and_moments_of_every_weight() -> None:
+    full = sft(finetuning="full", activation_checkpointing=True, batch_size=1, max_length=2048)
+    needs = estimate(full, QWEN_1_5B)
+    assert needs["float32 masters"] == 4 * QWEN_1_5B.parameters
+    assert needs["AdamW moments"] == 8 * QWEN_1_5B.parameters
+    plain = estimate(full.model_copy(update={"backend": "plain"}), QWEN_1_5B)
+    # Trained in float32 itself, where no engine keeps float32 masters.
+    assert plain["base weights of the blocks"] == 2 * needs["base weights of the blocks"]
+    assert "LoRA weights" not in {line.name for line in needs.lines}
 
 
 def test_zero3_divides_the_base_among_its_ranks() -> None:

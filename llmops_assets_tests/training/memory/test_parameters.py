@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from llmops_assets.training.memory.parameters import (
     trainable_state,
 )
 from llmops_assets.training.memory.shapes import Linear
+from llmops_assets.training.specs import KtoSpec
 
 from .models import dpo, model, sft, shape, with_lora
 
@@ -114,11 +116,14 @@ def test_more_ranks_divide_what_the_stage_shards_and_nothing_else() -> None:
         assert tuple(a / t for a, t in zip(alone, together, strict=True)) == shards
 
 
-def test_reference_adapter_is_a_second_lora_of_dpo_only() -> None:
+def test_reference_adapter_is_a_second_lora_of_kto_only() -> None:
+    def kto(**settings: Any) -> KtoSpec:
+        return KtoSpec.model_validate({"max_steps": 1, "learning_rate": 0.1, **settings})
+
     reference = parameters.reference_bytes
-    assert reference(shape(), sft()) == 0
-    assert reference(shape(), dpo(backend="plain")) == 4 * lora_parameters(shape(), dpo())
-    wide = dpo(backend="zero3", num_processes=2, lora_r=32)
+    assert reference(shape(), sft()) == reference(shape(), dpo()) == 0
+    assert reference(shape(), kto(backend="plain")) == 4 * lora_parameters(shape(), kto())
+    wide = kto(backend="zero3", num_processes=2, lora_r=32)
     assert reference(shape(), wide) == lora_parameters(shape(), wide)
 
 
