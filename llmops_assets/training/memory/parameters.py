@@ -111,7 +111,7 @@ def lora_size(spec: AnyStageSpec) -> int:
 
 
 def trainable_state(shape: ModelShape, spec: AnyStageSpec) -> TrainableState:
-    """Return the bytes of what is trained on one of N GPUs, by ZeRO stage (Rajbhandari et al. 2019, arXiv 1910.02054, section 5).
+    """Return the bytes of what is trained on one of N GPUs by ZeRO stage (Rajbhandari et al. 2019, arXiv 1910.02054).
 
     With P parameters of s bytes: weights P*s (stage 3: P*s/N, but for matrices too small to shard); gradients P*s
     (stages 2 and 3: P*s/N); masters 4*P/N under ZeRO, which keeps them also for float32 weights, else none; AdamW
