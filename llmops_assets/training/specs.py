@@ -278,6 +278,12 @@ class DpoSpec(StageSpec):
         return self
 
     @model_validator(mode="after")
+    def _attention_is_read(self) -> "DpoSpec":
+        if self.batching == "prefix_sharing" and self.attention != "auto":
+            raise ValueError(f"attention: {self.attention} is not read: prefix_sharing brings its own; remove it")
+        return self
+
+    @model_validator(mode="after")
     def _smoothing_is_read(self) -> "DpoSpec":
         if self.label_smoothing and self.loss_type != "robust":
             raise ValueError(f"label_smoothing has no effect with loss_type: {self.loss_type}; use robust or drop it")

@@ -22,6 +22,7 @@ from llmops_assets.training.preparation.arrow_rows import (
     write_rows,
 )
 from llmops_assets.training.reference.job import ReferenceJob, ReferenceSummary
+from llmops_assets.training.speed.attention_choice import attention_implementation
 from llmops_assets.training.speed.pair_batching import pair_scorer
 
 SUMMARY_FILE = "reference.json"
@@ -38,8 +39,15 @@ def take_log_probs(job: ReferenceJob) -> ReferenceSummary:
     Raises WrongBase, WrongStack, CorruptAdapter and MissingRows.
     """
     tokenizer = load_tokenizer(job.base_model)
-    policy = frozen_policy(job.base_model, job.reference, job.spec.precision, job.spec.quantization)
-    if job.spec.quantization == "none":
+    spec = job.spec
+    attention = attention_implementation(
+        "auto",
+        packed=spec.batching == "padding_free",
+        precision=spec.precision,
+        on_gpu=device_of_process().type == "cuda",
+    )
+    policy = frozen_policy(job.base_model, job.reference, spec.precision, spec.quantization, attention)
+    if spec.quantization == "none":
         torch.nn.Module.to(policy, device_of_process())
     measure = _Measure(policy, cast(int, tokenizer.pad_token_id), job)
     files = [TRAIN_FILE, *([VALIDATION_FILE] if has_validation(job.rows) else [])]
