@@ -95,6 +95,20 @@ def check_recipe(files: tuple[Path, ...]) -> None:
         click.echo(f"{file}: recipe {load_recipe(file).name} is valid")
 
 
+@cli.command()
+@click.argument("recipe")
+@click.argument("name", required=False)
+@click.option("--point", "chosen", multiple=True, help="Only this point; may be given several times.")
+@click.option("--show", is_flag=True, help="Print the table of what has been trained so far, and launch nothing.")
+@_readable
+def sweep(recipe: str, name: str | None, chosen: tuple[str, ...], show: bool) -> None:
+    """Queue one run for each point of a sweep, in the gpu pool; docs/sweeps.md."""
+    from llmops_assets.automation.sweep_launch import sweep_lines
+
+    for line in sweep_lines(_recipe(recipe), name, chosen, show=show):
+        click.echo(line)
+
+
 @cli.command("import-config", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", metavar="FILE... [--key=value]...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--name", default=None, help="Name of the lane; without it, that of the first file.")
@@ -174,6 +188,24 @@ def export(
             on_line=click.echo,
         )
     click.echo(f"{out}: read its README.md")
+
+
+@cli.command()
+@click.argument("recipe")
+@click.argument("asset")
+@click.option("-n", "--rows", "count", default=3, show_default=True, type=click.IntRange(min=1))
+@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Row to begin with, from 0.")
+@_readable
+def preview(recipe: str, asset: str, count: int, first: int) -> None:
+    """Show prepared rows of a lane (sft_rows, dpo_rows, ...); tokens that carry loss are green."""
+    import dagster as dg
+
+    from llmops_assets.assets.terminal_preview import preview_lines
+    from llmops_assets.resources.defaults import artifact_store
+
+    with dg.DagsterInstance.get() as instance:
+        for line in preview_lines(instance, artifact_store(), _recipe(recipe), asset, count=count, first=first):
+            click.echo(line)
 
 
 @cli.group()

@@ -39,25 +39,29 @@ class PointTracking(Tracking):
             yield run
 
 
-def under_parent(tracking: Tracking, *, parent_run_id: str, point: str) -> PointTracking:
-    """Return `tracking` for one point of the sweep whose parent run is `parent_run_id`."""
+def under_parent(tracking: Tracking, *, parent_run_id: str | None, point: str) -> Tracking:
+    """Return `tracking` for one point of the sweep whose parent run is `parent_run_id`, if it has one."""
+    if parent_run_id is None:
+        return tracking
     return PointTracking(**tracking.model_dump(), parent_run_id=parent_run_id, point=point)
 
 
-def sweep_parent_run(tracking: Tracking, *, experiment: str, name: str, fingerprint: str, lock: Path) -> str:
+def sweep_parent_run(tracking: Tracking, *, experiment: str, name: str, fingerprint: str, lock: Path) -> str | None:
     """Return the id of the parent run of the sweep `fingerprint`, created by the point that comes first.
 
     MLflow cannot create a run unless it exists, so the points of one machine go through the file `lock`; should two
-    machines start in the same instant, `close_parent_run` makes one parent of theirs.
+    machines start in the same instant, `close_parent_run` makes one parent of theirs. Returns None, with a warning in
+    the log of the Dagster run, while the server is away.
     """
-    client = tracking._client()
-    experiment_id = tracking._experiment(client, experiment)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with FileLock(lock), tracking._at_most_a_warning("the point's run has no parent there"):
+        client = tracking._client()
+        experiment_id = tracking._experiment(client, experiment)
         parents = _parents(client, experiment_id, fingerprint)
         if parents:
             return parents[0]
         return client.create_run(experiment_id, run_name=name, tags={SWEEP_TAG: fingerprint}).info.run_id
+    return None
 
 
 def close_parent_run(
@@ -70,17 +74,16 @@ def close_parent_run(
 ) -> None:
     """Write what the sweep found to its parent run: figures and settings of the best point, and the report's files.
 
-    Settings are tags here, for parameters of a run cannot change, and another point may be the best tomorrow.
+    Does nothing but warn while the server is away. Settings are tags here, for parameters of a run cannot change, and
+    another point may be the best tomorrow.
     """
-    client = tracking._client()
-    _adopt(client, run_id)
-    for key, value in figures.items():
-        client.log_metric(run_id, f"best/{key}", value)
-    for key, value in settings.items():
-        client.set_tag(run_id, f"best/{key}", str(value))
-    for file in files:
-        client.log_artifact(run_id, str(file))
-    client.set_terminated(run_id, "FINISHED")
+    with tracking._at_most_a_warning(f"parent run {run_id} lacks what the sweep found"):
+        client = tracking._client()
+        _adopt(client, run_id)
+        for key, value in settings.items():
+            client.set_tag(run_id, f"best/{key}", str(value))
+        client.set_terminated(run_id, "FINISHED")
+    tracking.log_outcome(run_id, {f"best/{key}": value for key, value in figures.items()}, list(files))
 
 
 def _adopt(client: "MlflowClient", run_id: str) -> None:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.training.preparation.job import PreparationSpec
-from llmops_assets.training.specs import AnyStageSpec, Stage
+from llmops_assets.training.reference.job import ReferenceSpec
+from llmops_assets.training.specs import AnyStageSpec, DpoSpec, KdSpec, Stage
 
 Location = tuple[str | int, ...]
 
@@ -20,12 +21,10 @@ SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 SEPARATOR = ":"
 _LONGEST_VALUE = 32
 
-_PREPARED = "is decided before training, once for all points; make it a setting of the stage"
+_FIXED = "{!r} needs other rows, or another reference or teacher, than the other points; set it in the stage's section"
 _WATCHED = "changes where a training runs or how it is watched, not what comes out of it"
 NOT_SWEPT: Mapping[str, str] = {
     "stage": "names the stage that the sweep trains; it is a key of the sweep",
-    **dict.fromkeys(["max_length", "validation_share", "long_rows"], _PREPARED),
-    **dict.fromkeys(["reference", "precision", "method", "top_k"], _PREPARED),
     **dict.fromkeys(["logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"], _WATCHED),
     **dict.fromkeys(["report_to", "eval_every"], _WATCHED),
 }
@@ -92,9 +91,12 @@ def sweep_points(sweep: SweepSpec, stage: AnyStageSpec) -> tuple[SweepPoint, ...
             problems += [_relocated(dict(details), settings, where) for details in error.errors()]
             continue
         location = where.get("", ("grid", *list(settings)[:1]))
-        if PreparationSpec.of(point.spec) != PreparationSpec.of(stage):
-            # Of the keys that rows depend on, only batching has values that do not change them.
-            problems.append(_problem(where["batching"], f"{settings['batching']!r} {_PREPARED}", settings["batching"]))
+        before = _decided_before(stage)
+        fixed = [
+            key for key in settings if _decided_before(stage.model_copy(update={key: point.settings[key]})) != before
+        ]
+        if fixed:
+            problems += [_problem(where[key], _FIXED.format(point.settings[key]), point.settings[key]) for key in fixed]
             continue
         twin = next((other for other in points if other.spec == point.spec), None)
         if twin is not None:
@@ -153,6 +155,16 @@ def _unfit_metric(sweep: SweepSpec, stage: AnyStageSpec) -> list[InitErrorDetail
         "validation_share, or rank by a figure of the training such as mean_loss"
     )
     return [_problem(("metric",), sentence, sweep.metric)]
+
+
+def _decided_before(spec: AnyStageSpec) -> tuple[Any, ...]:
+    """Return what is computed from `spec` before training: rows, the reference's log-probs, the teacher's logits."""
+    decided: tuple[Any, ...] = (PreparationSpec.of(spec),)
+    if isinstance(spec, DpoSpec):
+        decided += (spec.reference, ReferenceSpec.of(spec).model_dump(exclude={"batch_size"}))
+    if isinstance(spec, KdSpec):
+        decided += (spec.method, spec.top_k)
+    return decided
 
 
 def _combinations(sweep: SweepSpec) -> list[tuple[dict[str, Any], dict[str, Location]]]:
