@@ -34,8 +34,8 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = settings.state_dir() / "tensorboard" / job.recipe / job.asset / job.fingerprint[:12]
-        # Steps that run again after a resume replace those of the first time.
-        self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+        # Steps that run again, after a resume or from the start, replace those of the first time.
+        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1)
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Write one point for each figure, at `step`."""

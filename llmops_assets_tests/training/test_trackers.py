@@ -55,6 +55,7 @@ def test_missing_wandb_key_is_said_before_training_starts(untracked: Path, monke
     with pytest.raises(TrackerNotReady, match="needs the environment variable WANDB_API_KEY"):
         require_trackers(spec)
     (untracked / ".netrc").write_text("machine api.wandb.ai login user password key\n")
+    (untracked / ".netrc").chmod(0o600)
     require_trackers(spec)
     (untracked / ".netrc").unlink()
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -117,6 +117,7 @@ def test_advice_leaves_out_what_cannot_be_to_blame(tmp_path: Path) -> None:
     assert len(at_once) == 2
 
 
+@pytest.mark.slow
 def test_all_ranks_end_together_when_the_rows_of_one_give_no_number(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", nan_on_one_rank.__name__, str(tmp_path)]
