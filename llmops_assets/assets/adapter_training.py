@@ -98,6 +98,9 @@ def train_adapter(
             raise
         context.log.warning(f"{error} This run does so now.")
         raise dg.RetryRequested(max_retries=RETRIES_OF_A_LOST_RANK) from error
+    if not reused:
+        run_id = (artifact.manifest.run_card or {}).get("mlflow_run_id")
+        tracking.log_outcome(run_id, {}, [artifact.folder / "manifest.json"])
     label = _register(context, request, artifact, base, feedback) if feedback is not None else None
     return materialized(
         artifact, reused=reused, metadata=_adapter_metadata(artifact, label, tracking) | dict(metadata or {})
@@ -157,7 +160,7 @@ def _train(
         }
         card = slot.scratch / "run_card.json"
         card.write_text(json.dumps(run_card, indent=2))
-        tracking.log_outcome(tracked.run_id, figures, [curve, card])
+        tracking.log_outcome(tracked.run_id, figures, [curve, card], step=result.steps)
     return Built(summary=figures, run_card=run_card)
 
 

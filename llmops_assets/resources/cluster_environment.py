@@ -6,7 +6,7 @@ from llmops_assets.resources.background_process import SERVICE_MARKER
 from llmops_assets.resources.supervised_process import SUPERVISION_MARKER
 
 NAMES = frozenset({"DAGSTER_HOME", "OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"})
-PREFIXES = ("LLMOPS_", "MLFLOW_", "HF_", "NCCL_", "GLOO_")
+PREFIXES = ("LLMOPS_", "MLFLOW_", "WANDB_", "HF_", "NCCL_", "GLOO_")
 
 # They mark processes of this machine, for sweeps here; a copy elsewhere would put foreign work under such a sweep.
 _STAYS_HERE = frozenset({SERVICE_MARKER, SUPERVISION_MARKER})

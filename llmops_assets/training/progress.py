@@ -20,6 +20,7 @@ METRICS_FILE = "metrics.jsonl"
 # What a stage adds to the shared figures on the terminal line.
 _TERMINAL_EXTRAS = {
     "mean_token_accuracy": "token acc {:.1%}",
+    "kd/divergence": "divergence {:.3f}",
     "rewards/accuracies": "pref acc {:.1%}",
     "rewards/margins": "margin {:+.3f}",
 }

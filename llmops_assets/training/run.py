@@ -16,11 +16,13 @@ from llmops_assets.training import cpt, dpo, kd, kto, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
 from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
 from llmops_assets.training.control.early_stop import BestWeights, EarlyStop
+from llmops_assets.training.control.evaluations import evaluations
 from llmops_assets.training.control.loss_watch import LossWatch
 from llmops_assets.training.deepspeed_engine import start_engine, trained_tensors
+from llmops_assets.training.device import trains_on_gpu
 from llmops_assets.training.disk_space import DiskFull, give_room_back, room_for
 from llmops_assets.training.engine_start import EngineStart
-from llmops_assets.training.environment import run_environment
+from llmops_assets.training.environment import run_environment, used_hours
 from llmops_assets.training.job import TrainingJob, TrainingResult
 from llmops_assets.training.model import adapter_config, adapter_kept_in_float32, load_tokenizer
 from llmops_assets.training.policy import starting_policy
@@ -32,7 +34,7 @@ from llmops_assets.training.rows import TrainingRows
 from llmops_assets.training.speed.switches import attention_of, switch_on, utilisation
 from llmops_assets.training.steps import total_steps
 from llmops_assets.training.stopping import StopAtStepBoundary
-from llmops_assets.training.trackers import open_trackers
+from llmops_assets.training.trackers import open_trackers, require_trackers
 from llmops_assets.training.whole_model import write_whole_model
 
 RESULT_FILE = "training_result.json"
@@ -52,6 +54,7 @@ def train(job: TrainingJob) -> TrainingResult | None:
     Raises LlmopsError with a sentence for everything a user can mend.
     """
     spec, stage = job.spec, STAGES[job.spec.stage]
+    require_trackers(spec)
     torch.set_num_threads(threads_per_rank(spec))
     start_engine(job)
     tokenizer = load_tokenizer(job.base_model)
@@ -72,26 +75,26 @@ def train(job: TrainingJob) -> TrainingResult | None:
     if is_main_rank():
         print(_headline(job, rows, point), flush=True)
     began = time.monotonic()
-    with stop, open_trackers(job, first_step=point.step or 0) as tracker:
+    with open_trackers(job, first_step=point.step or 0) as tracker, stop:
         progress = Progress(job.output_dir, tracker, mfu=utilisation(job, rows))
-        for callback in (start, progress, stop, early, _keeper(job, point), LossWatch(trainer, job)):
+        for callback in (start, progress, stop, _keeper(job, point), early, LossWatch(trainer, job)):
             trainer.add_callback(callback)
         with _room(job, "a checkpoint, the metrics or the log", job.checkpoint_dir):
             output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             seconds = time.monotonic() - began
             if stop.stopped:
                 return None
-            evaluation = trainer.evaluate() if rows.evaluation is not None else {}
-    last = trained_tensors(trainer, spec.backend)
-    tensors = early.published(trainer.state) or last
+            evaluation = _last_evaluation(trainer) if rows.evaluation is not None else {}
+    tensors = early.published(trainer.state) or trained_tensors(trainer, spec.backend)
     _require_learning(tensors, job)
-    figures = progress.last | {"mean_loss": output.training_loss} | rows.counts | layers
+    figures = progress.last | {"mean_loss": output.training_loss} | rows.counts | layers | evaluation
+    figures |= early.outcome(trainer.state) | used_hours(spec, seconds, on_gpu=trains_on_gpu(spec))
     result = TrainingResult(
         adapter_sha256="",
         steps=trainer.state.global_step,
         resumed_from_step=point.step,
         world_sizes=point.world_sizes,
-        metrics=_finite(figures | evaluation | early.outcome(trainer.state)),
+        metrics=_finite(figures),
         tokens_seen=int(trainer.state.num_input_tokens_seen),
         train_seconds=round(seconds, 3),
         engine=start.engine,
@@ -107,6 +110,12 @@ def train(job: TrainingJob) -> TrainingResult | None:
             result = result.model_copy(update={"adapter_sha256": digest})
             write_atomically(job.output_dir / RESULT_FILE, result.model_dump_json(indent=2).encode("utf-8"))
     return result
+
+
+def _last_evaluation(trainer: Trainer) -> dict[str, float]:
+    """Take the validation loss of the last weights, unless the last step has just done so."""
+    found = evaluations(trainer.state.log_history)
+    return {} if found and found[-1].step == trainer.state.global_step else trainer.evaluate()
 
 
 def _require_learning(tensors: dict[str, torch.Tensor], job: TrainingJob) -> None:
