@@ -10,21 +10,21 @@ from llmops_assets.training.deepspeed_engine import MissingDeepspeedConfig, star
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.process import WrongWorldSize, prepare_environment
 
-from .conftest import Files, make_job
+from .conftest import Files, make_job, unprepared_job
 
 
 def test_failed_run_leaves_one_sentence_and_no_result_of_an_earlier_try(
-    base: BaseModelRef, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: BaseModelRef, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = make_job(tmp_path, base, tmp_path / "absent.jsonl", {"stage": "sft", "backend": "plain"})
+    job = unprepared_job(tmp_path, base, {"stage": "sft", "backend": "plain"})
     job.output_dir.mkdir(parents=True)
     (job.output_dir / "training_result.json").write_text("{}")
     job_file = tmp_path / "job.json"
     job_file.write_text(job.model_dump_json())
     assert worker.main([str(job_file)]) == 1
     error = json.loads((job.output_dir / "training_error.json").read_text())
-    assert error["error"] == "BrokenRow"
-    assert "absent.jsonl: no such training file" in error["message"]
+    assert error["error"] == "MissingRows"
+    assert "rows.json: no such file" in error["message"]
     assert not (job.output_dir / "training_result.json").exists()
     assert "Traceback" not in capsys.readouterr().err
 

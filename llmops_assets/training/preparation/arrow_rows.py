@@ -1,5 +1,6 @@
 """Rows on disk as Arrow streams: memory-mapped when they are read, and the same bytes for the same rows."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -49,6 +50,17 @@ def read_rows(folder: Path, file: str = TRAIN_FILE) -> Dataset:
         return Dataset.from_file(str(path))
     except pa.ArrowInvalid as error:
         raise MissingRows(f"{path}: not an Arrow stream ({error}); materialize the rows asset again") from error
+
+
+def read_counts(folder: Path) -> dict[str, int]:
+    """Return what rows.json says of the rows of `folder`; it is written last, so it proves them whole.
+
+    Raises MissingRows.
+    """
+    path = folder / COUNTS_FILE
+    if not path.is_file():
+        raise MissingRows(f"{path}: no such file, so the rows are not whole; materialize the rows asset again")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def has_validation(folder: Path) -> bool:

@@ -1,16 +1,15 @@
 """What a training process gets to train on: prepared rows, and what was computed for each of them beforehand."""
 
-import json
 from pathlib import Path
 
 from datasets import Dataset
 
 from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.preparation.arrow_rows import (
-    COUNTS_FILE,
     TRAIN_FILE,
     VALIDATION_FILE,
     has_validation,
+    read_counts,
     read_rows,
 )
 from llmops_assets.training.rows import TrainingRows, joined
@@ -21,7 +20,7 @@ def load_rows(job: TrainingJob) -> TrainingRows:
 
     Raises MissingRows and RowsDoNotMatch.
     """
-    counts = json.loads((job.rows / COUNTS_FILE).read_text(encoding="utf-8"))
+    counts = read_counts(job.rows)
     return TrainingRows(
         train=_split(job, TRAIN_FILE),
         evaluation=_split(job, VALIDATION_FILE) if has_validation(job.rows) else None,
