@@ -133,7 +133,7 @@ def import_config_files(arguments: tuple[str, ...], name: str | None, out: Path 
 @cli.command()
 @click.argument("recipe", default="python_docs")
 @click.option("--gpu", required=True, help="Memory of one GPU: 24GB, 80GiB, or auto for this machine's smallest.")
-@click.option("--stage", type=click.Choice(["cpt", "sft", "dpo"]), default=None, help="Only this stage.")
+@click.option("--stage", type=click.Choice(["cpt", "sft", "kd", "kto", "dpo"]), default=None, help="Only this stage.")
 @click.option("--gpus", default=1, show_default=True, type=click.IntRange(min=1), help="GPUs that could be ranks.")
 @click.option(
     "--config",
