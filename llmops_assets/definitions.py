@@ -13,11 +13,13 @@ from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
 from llmops_assets.assets.release import champion_asset
 from llmops_assets.assets.sft_sets import sft_set_asset
+from llmops_assets.assets.sweeps import sweep_assets
 from llmops_assets.assets.thumbs_sets import thumbs_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
 from llmops_assets.automation.overlooked_retries import overlooked_retries_sensor
 from llmops_assets.automation.schedules import weekly_dpo_schedule
 from llmops_assets.automation.sensors import enough_preferences_sensor
+from llmops_assets.automation.sweep_launch import sweep_job
 from llmops_assets.recipe import Recipe, load_recipes
 from llmops_assets.resources.defaults import default_resources
 from llmops_assets.resources.ignored_interrupts import redeliver_ignored_interrupts
@@ -41,6 +43,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
         assets.append(thumbs_set_asset(recipe, recipe.thumbs_set))
     for name, stage in recipe.stages.items():
         assets += [rows_asset(recipe, stage), adapter_asset(recipe, stage), report_asset(recipe, name)]
+    assets += sweep_assets(recipe)
+    jobs += [sweep_job(recipe, name) for name in recipe.sweeps]
     if recipe.sft is not None:
         assets.append(champion_asset(recipe))
     if recipe.kd is not None:
