@@ -18,7 +18,7 @@ export LLMOPS_MLFLOW_UI_URL := http://127.0.0.1:$(MLFLOW_PORT)
 REMOTE = $(REMOTE_USER)@$(REMOTE_HOST)
 REPETITIONS ?= 10
 
-.PHONY: help venv demo test lint format dev chaos bench-training remote-push remote-tunnel remote-fetch clean distclean
+.PHONY: help venv demo test test-slow lint format dev chaos bench-training remote-push remote-tunnel remote-fetch clean distclean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -36,8 +36,11 @@ demo: venv ## Run the main job: base -> CPT -> SFT v1.0 -> votes -> DPO v1.1 -> 
 	@mkdir -p $(LLMOPS_STATE_DIR)
 	@$(BIN)/llmops demo
 
-test: venv ## Run the tests
-	$(BIN)/pytest -n 2 --dist loadfile
+test: venv ## Run the tests that take less than half a minute each
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: venv ## Run the others: whole lanes, several ranks, every shipped recipe
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 lint: venv ## ruff, pyright and the import contract
 	$(BIN)/ruff check .
