@@ -22,7 +22,6 @@ def instance(built_lane: TinyLane, tmp_path_factory: pytest.TempPathFactory) -> 
         yield here
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["cancel before training", "kill -9 run worker"])
 def test_nothing_is_left_lost_or_wrong_after(name: str, instance: World) -> None:
