@@ -55,16 +55,17 @@ def _outcome(
     ).records
     if run is not None and run.status in _IN_PROGRESS:
         return PointOutcome(point.name, point.settings, _IN_PROGRESS[run.status], {}, f"run {run.run_id}")
-    came_to_nothing = run is not None and (not found or found[0].run_id != run.run_id)
-    if came_to_nothing and run.status == dg.DagsterRunStatus.CANCELED:
-        return PointOutcome(point.name, point.settings, "canceled", {}, f"run {run.run_id}")
-    if came_to_nothing and run.status == dg.DagsterRunStatus.FAILURE:
-        return PointOutcome(point.name, point.settings, "failed", {}, _complaint(instance, run.run_id))
+    if run is not None and (not found or found[0].run_id != run.run_id):
+        if run.status == dg.DagsterRunStatus.CANCELED:
+            return PointOutcome(point.name, point.settings, "canceled", {}, f"run {run.run_id}")
+        if run.status == dg.DagsterRunStatus.FAILURE:
+            return PointOutcome(point.name, point.settings, "failed", {}, _complaint(instance, run.run_id))
     if not found:
         return PointOutcome(point.name, point.settings, "not run")
     materialization = found[0].asset_materialization
     assert materialization is not None, "fetch_materializations returns materializations"
-    artifact = artifacts.get(*key.path, str(materialization.metadata[FINGERPRINT].value))
+    recipe, asset = key.path
+    artifact = artifacts.get(recipe, asset, str(materialization.metadata[FINGERPRINT].value))
     change = _change(artifact, point, inputs)
     status: Status = "out of date" if change else "done"
     return PointOutcome(point.name, point.settings, status, _figures(artifact), change)
@@ -98,7 +99,9 @@ def _complaint(instance: dg.DagsterInstance, run_id: str) -> str:
     """Return the sentence that a run failed with, and where to read more."""
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     for entry in failures:
-        failure = entry.get_dagster_event().step_failure_data
+        event = entry.dagster_event
+        assert event is not None, "a step failure is an event of Dagster"
+        failure = event.step_failure_data
         told = failure.user_failure_data.description if failure.user_failure_data else None
         message = told or (failure.error.message if failure.error else "")
         if message:

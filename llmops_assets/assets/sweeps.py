@@ -107,7 +107,7 @@ def sweep_point_asset(sweep: Sweep) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_key(sweep.recipe.name, sweep.point_asset),
         partitions_def=dg.StaticPartitionsDefinition(list(sweep.points)),
-        deps=adapter.asset_deps[adapter.key],
+        deps=sorted(adapter.asset_deps[adapter.key], key=str),
         group_name=sweep.recipe.name,
         kinds={"pytorch", "huggingface", "mlflow"},
         owners=sweep.recipe.owners,

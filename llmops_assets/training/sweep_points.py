@@ -109,7 +109,7 @@ def sweep_points(sweep: SweepSpec, stage: AnyStageSpec) -> tuple[SweepPoint, ...
     return tuple(points)
 
 
-def check_sweeps(sweeps: Mapping[str, SweepSpec], stages: Mapping[str, AnyStageSpec | None]) -> None:
+def check_sweeps(sweeps: Mapping[str, SweepSpec], stages: Mapping[Stage, AnyStageSpec | None]) -> None:
     """Check that every sweep fits the stage that it names; for a validator of the recipe, under the key `sweeps`.
 
     Raises:

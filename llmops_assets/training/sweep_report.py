@@ -73,9 +73,9 @@ def headline(name: str, sweep: SweepSpec, outcomes: Sequence[PointOutcome]) -> s
     counted = f"{name}: {done} of {len(outcomes)} points are done"
     best = best_point(sweep, outcomes)
     if best is None:
-        known = sorted({figure for outcome in outcomes for figure in outcome.figures})
+        known = sorted({figure for outcome in outcomes if outcome.status == "done" for figure in outcome.figures})
         reported = f"; they report {', '.join(known)}" if known else ""
-        return f"{counted}, and none has the figure {sweep.metric}{reported}."
+        return f"{counted}, and none of them has the figure {sweep.metric}{reported}." if done else f"{counted}."
     extreme = "lowest" if sweep.goal == "min" else "highest"
     return f"{counted}; {best.name} has the {extreme} {sweep.metric}, {best.figures[sweep.metric]:.4g}."
 

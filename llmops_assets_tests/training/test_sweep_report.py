@@ -66,9 +66,10 @@ def test_the_headline_counts_points_and_names_the_best() -> None:
         "rates: 2 of 4 points are done; learning_rate=1e-05 has the lowest mean_token_accuracy, 0.4."
     )
     other = GRID.model_copy(update={"metric": "rouge"})
-    assert "none has the figure rouge; they report eval_loss, loss, mean_token_accuracy" in headline(
+    assert "none of them has the figure rouge; they report eval_loss, loss, mean_token_accuracy" in headline(
         "rates", other, OUTCOMES
     )
+    assert headline("rates", GRID, OUTCOMES[2:]) == "rates: 0 of 2 points are done."
 
 
 def test_the_recipe_lines_are_yaml_of_the_same_values() -> None:
