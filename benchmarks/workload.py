@@ -150,7 +150,7 @@ def _write_models(folder: Path, tokenizer: Any, sizes: Sizes) -> None:
     lora = LoraConfig(
         r=sizes.lora_r, lora_alpha=sizes.lora_alpha, target_modules=list(LORA_TARGETS), task_type="CAUSAL_LM"
     )
-    get_peft_model(model, lora).save_pretrained(folder / START_ADAPTER)
+    get_peft_model(model, lora).save_pretrained(str(folder / START_ADAPTER))
 
 
 class _Slices:

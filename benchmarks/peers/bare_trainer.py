@@ -7,7 +7,7 @@ of the reference in each step, from the model with its adapter off.
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -49,7 +49,9 @@ class PairTrainer(Trainer):
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Any:
         labels = inputs.pop("labels")
         policy = answer_log_probs(model, inputs, labels)
-        with torch.no_grad(), self.accelerator.unwrap_model(model).disable_adapter():
+        # accelerate gives a Module back, whichever it was given.
+        unwrapped = cast(PeftModel, self.accelerator.unwrap_model(model))
+        with torch.no_grad(), unwrapped.disable_adapter():
             reference = answer_log_probs(model, inputs, labels)
         chosen, rejected = (policy - reference).chunk(2)
         return -functional.logsigmoid(self._beta * (chosen - rejected)).mean()

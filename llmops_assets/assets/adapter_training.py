@@ -117,6 +117,8 @@ def _train(
     trainer: Trainer,
     tracking: Tracking,
 ) -> Built:
+    # TrainingJob checks the names: it has a field for each, and forbids others.
+    computed: dict[str, Any] = {name: artifact.folder for name, artifact in request.computed.items()}
     job = TrainingJob(
         recipe=request.recipe.name,
         asset=request.asset,
@@ -129,7 +131,7 @@ def _train(
         deepspeed_config=_deepspeed_config(request.spec.backend),
         output_dir=slot.output,
         checkpoint_dir=slot.scratch,
-        **{name: artifact.folder for name, artifact in request.computed.items()},
+        **computed,
     )
     asset_name = f"{request.recipe.name}/{request.asset}"
     metrics_file = slot.output / "metrics.jsonl"

@@ -107,6 +107,7 @@ class KdTrainer(WholeSteps, SFTTrainer):
         if self._terms.sums is not None:
             sums = self.accelerator.gather(self._terms.sums[None])
             assert isinstance(sums, torch.Tensor)
+            assert self.model is not None
             cross_entropy, divergence, tokens = sums.sum(dim=0).tolist()
             metrics = self._metrics["train" if self.model.training else "eval"]
             metrics["kd/ce"].append(cross_entropy / max(tokens, 1.0))

@@ -29,7 +29,9 @@ def client(tracking: Tracking) -> MlflowClient:
 
 def parent_of(tracking: Tracking, fingerprint: str) -> str:
     lock = Path(tracking.artifact_root) / "sweep.lock"
-    return sweep_parent_run(tracking, experiment="tiny", name="tiny/rates_sweep", fingerprint=fingerprint, lock=lock)
+    parent = sweep_parent_run(tracking, experiment="tiny", name="tiny/rates_sweep", fingerprint=fingerprint, lock=lock)
+    assert parent is not None
+    return parent
 
 
 def test_points_that_start_together_share_one_parent(tracking: Tracking, client: MlflowClient) -> None:
@@ -50,6 +52,7 @@ def test_runs_of_points_are_children_of_it(tracking: Tracking, client: MlflowCli
         experiment="tiny", name="tiny/rates_sweep_point", dagster_run_id="1", tags={"seen": "yes"}, params={"seed": 7}
     ) as run:
         pass
+    assert run.run_id is not None
     tags = client.get_run(run.run_id).data.tags
     assert tags["mlflow.parentRunId"] == parent
     assert tags["llmops/sweep_point"] == "lora_r=8"

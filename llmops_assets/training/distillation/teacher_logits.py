@@ -5,16 +5,17 @@ by position, and `teacher_tail` has n. They are taken at temperature 1; students
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from llmops_assets.training.adapter_files import write_atomically
 from llmops_assets.training.distillation.divergence import TopK, top_k_of
@@ -92,7 +93,10 @@ class Recorder:
 
     def __init__(self, teacher: Teacher, vocabulary: int, top_k: int, batch_size: int) -> None:
         """Raises UnusableHead."""
-        core = teacher.model.get_base_model() if isinstance(teacher.model, PeftModel) else teacher.model
+        core = teacher.model
+        if isinstance(core, PeftModel):
+            # PEFT promises a Module, for it wraps any; under a causal language model's adapter is such a model.
+            core = cast(PreTrainedModel, core.get_base_model())
         self.top_k = top_k
         self.figures = Figures()
         self._backbone: Any = core.base_model
@@ -104,7 +108,8 @@ class Recorder:
 
     def rows(self, rows: Dataset) -> Iterator[dict[str, np.ndarray]]:
         """Yield the columns of each row, in the order of `rows`."""
-        remaining = iter(rows)
+        # The annotation of Dataset's rows has those of every output format; without one, they are mappings.
+        remaining = cast(Iterator[Mapping[str, Any]], iter(rows))
         while window := [documents_of(row) for row in islice(remaining, self._batch_size * _BATCHES_SORTED)]:
             recorded = iter(self._recorded([document for row in window for document in row]))
             for row in window:

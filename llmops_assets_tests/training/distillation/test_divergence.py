@@ -46,7 +46,7 @@ def test_keeping_the_whole_vocabulary_is_plain_torch(
     expected = dense(kind, exact[0] @ exact[1].T + exact[2], teacher, temperature, 0.3).mean()
     wanted = torch.autograd.grad(expected, exact)
 
-    given = [tensor.to(dtype).requires_grad_() for tensor in (hidden, weight, bias)]
+    given = (hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(), bias.to(dtype).requires_grad_())
     kept, objective = top_k_of(teacher.to(dtype), VOCABULARY), Objective(kind, temperature, 0.3)
     mean = summed_divergence(*given, kept, objective, logits_per_chunk=5 * VOCABULARY) / POSITIONS
     found = torch.autograd.grad(mean, given)

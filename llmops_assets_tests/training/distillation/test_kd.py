@@ -72,7 +72,7 @@ def trainer_on(
     if teacher is None:
         config = SFTConfig(**settings)
         return SftTrainer(model=model, args=config, train_dataset=train.train, processing_class=tokenizer)
-    terms = {"kd_alpha": spec.alpha, "kd_temperature": spec.temperature}
+    terms: dict[str, Any] = {"kd_alpha": spec.alpha, "kd_temperature": spec.temperature}
     terms |= {"kd_divergence": spec.divergence, "kd_jsd_beta": spec.jsd_beta}
     config = KdConfig(**settings, **terms)
     both = TrainingRows(joined(train.train, read_rows(teacher), teacher), None)
@@ -214,8 +214,9 @@ def test_recordings_of_other_rows_are_refused(world: World, recordings: dict[str
         {**trainer.train_dataset[0], **{key: trainer.train_dataset[3][key] for key in kd.COLUMNS}},
     ]
     assert len(np.asarray(shifted[0]["teacher_tail"])) != sum(label != IGNORED for label in shifted[0]["labels"])
+    model: Any = trainer.model
     with pytest.raises(WrongTeacherRows, match="materialize teacher_logits again"):
-        trainer.compute_loss(trainer.model, trainer._prepare_inputs(trainer.data_collator(shifted)))
+        trainer.compute_loss(model, trainer._prepare_inputs(trainer.data_collator(shifted)))
 
 
 def test_a_jobs_spec_reaches_the_loss_and_sequence_distillation_is_plain_fine_tuning(

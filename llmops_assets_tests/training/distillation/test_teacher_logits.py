@@ -28,7 +28,7 @@ def test_each_row_holds_the_log_probs_of_the_teachers_own_forward(world: World, 
     model = AutoModelForCausalLM.from_pretrained(world.teacher.name, dtype=torch.float32).eval()
     vocabulary = len(load_tokenizer(world.student))
     assert model.config.vocab_size == PADDED_VOCABULARY > vocabulary
-    rows, teacher = read_rows(world.padded), read_rows(recorded)
+    rows, teacher = read_rows(world.padded).to_list(), read_rows(recorded).to_list()
     assert len(teacher) == ROWS
     for row, kept in zip(rows, teacher, strict=True):
         labels = torch.tensor(row["labels"][1:])
@@ -48,7 +48,7 @@ def test_each_row_holds_the_log_probs_of_the_teachers_own_forward(world: World, 
 def test_packed_rows_are_recorded_document_by_document(world: World, recorded: Path, tmp_path: Path) -> None:
     record_teacher(world.job(tmp_path, world.packed, TOP_K))
     apart, together = read_rows(recorded), read_rows(tmp_path)
-    for index, row in enumerate(together):
+    for index, row in enumerate(together.to_list()):
         for name in (IDS, LOG_PROBS, TAIL):
             pair = apart[2 * index][name] + apart[2 * index + 1][name]
             np.testing.assert_allclose(row[name], pair, rtol=2**-10, atol=1e-5)

@@ -73,7 +73,7 @@ def test_another_chat_format_is_named_but_generation_markers_are_not(world: Worl
 
 def test_a_head_smaller_than_the_tokenizer_or_with_capped_logits_is_refused(world: World) -> None:
     model = AutoModelForCausalLM.from_pretrained(world.student.name)
-    rows = model.get_output_embeddings().weight.shape[0]
+    rows = output_head(model, 1).weight.shape[0]
     with pytest.raises(UnusableHead, match=f"has {rows} rows, the tokenizer {rows + 1} tokens"):
         output_head(model, rows + 1)
     model.config.final_logit_softcapping = 30.0

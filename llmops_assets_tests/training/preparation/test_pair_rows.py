@@ -59,7 +59,7 @@ def test_cut_prompt_shortens_the_question_of_both_answers_alike(base: BaseModelR
     folder, counts = prepare_rows([pair("Yes, it does.", "No.", question)], "dpo", long_rows="cut_prompt")
     row = read_rows(folder)[0]
     tokenizer = load_tokenizer(base)
-    assert tokenizer.decode(row["chosen_ids"]).startswith("Yes, it does.<|im_end|>")
+    assert str(tokenizer.decode(row["chosen_ids"])).startswith("Yes, it does.<|im_end|>")
     assert "Copy?" in str(tokenizer.decode(row["prompt_ids"]))
     assert 40 < len(row["prompt_ids"]) + len(row["chosen_ids"]) <= 64
     assert counts["rows_shortened"] == 1

@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PrinterCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
@@ -58,6 +58,13 @@ def small_lora(base: str, dtype: torch.dtype = torch.float32) -> PeftModel:
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.05)
     return model
+
+
+def core_of(model: PeftModel) -> PreTrainedModel:
+    """The causal language model under the LoRA."""
+    core = model.get_base_model()
+    assert isinstance(core, PreTrainedModel)
+    return core
 
 
 class TokenPairTrainer(DPOTrainer):

@@ -11,7 +11,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
-from torch.distributed import GradBucket
+from torch.distributed import FileStore, GradBucket  # pyright: ignore[reportPrivateImportUsage]
 from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer.sft_config import SFTConfig
@@ -68,9 +68,15 @@ class Block(nn.Module):
 def lora_layer(**options: Any) -> LoraLinear:
     torch.manual_seed(1)
     model = with_lora(Block(), target_modules=["q_proj"], **options)
-    layer = model.base_model.model.q_proj
+    layer = model.get_submodule("base_model.model.q_proj")
     assert isinstance(layer, LoraLinear)
     return layer
+
+
+def base_of(layer: LoraLinear) -> nn.Linear:
+    base = layer.get_base_layer()
+    assert isinstance(base, nn.Linear)
+    return base
 
 
 def fused(layer: LoraLinear) -> LoraLinear:
@@ -118,9 +124,9 @@ def test_a_layer_gives_the_output_and_the_gradients_of_peft() -> None:
 def test_bfloat16_under_autocast_is_no_further_from_the_exact_result_than_peft() -> None:
     plain = lora_layer()
     exact = copy.deepcopy(plain).double()
-    plain.base_layer.to(torch.bfloat16)
-    exact.base_layer.weight.data = plain.base_layer.weight.data.double()
-    exact.base_layer.bias.data = plain.base_layer.bias.data.double()
+    rounded = base_of(plain).to(torch.bfloat16)
+    base_of(exact).weight.data = rounded.weight.data.double()
+    base_of(exact).bias.data = rounded.bias.data.double()
     x, weights = torch.randn(64, 48).bfloat16(), torch.randn(64, 64).bfloat16()
 
     def run(layer: LoraLinear, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -156,11 +162,11 @@ def second_active(layer: LoraLinear) -> None:
 
 
 def sharded(layer: LoraLinear) -> None:
-    layer.base_layer.weight.ds_id = 0  # pyright: ignore[reportAttributeAccessIssue]
+    base_of(layer).weight.ds_id = 0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def trained_bias(layer: LoraLinear) -> None:
-    layer.base_layer.bias.requires_grad_(True)  # pyright: ignore[reportArgumentType,reportCallIssue]
+    base_of(layer).bias.requires_grad_(True)
 
 
 def bfloat16_base(layer: LoraLinear) -> None:
@@ -168,7 +174,10 @@ def bfloat16_base(layer: LoraLinear) -> None:
 
 
 def hooked(layer: LoraLinear) -> None:
-    layer.lora_A["default"].register_forward_hook(lambda _module, _inputs, output: output * 3)
+    def tripled(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return output * 3
+
+    layer.lora_A["default"].register_forward_hook(tripled)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +201,7 @@ def test_other_cases_are_computed_by_peft(change: Callable[[LoraLinear], None] |
     if change is not None:
         change(plain)
         change(other)
-    x = torch.randn(5, 48).to(plain.base_layer.weight.dtype).requires_grad_()
+    x = torch.randn(5, 48).to(base_of(plain).weight.dtype).requires_grad_()
     results = []
     for layer in (plain, other):
         torch.manual_seed(3)
@@ -253,7 +262,7 @@ def test_gradients_are_the_same_with_activation_checkpointing(decoder: PeftModel
 
 @pytest.fixture
 def process_group(tmp_path: Path) -> Iterator[None]:
-    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    store = FileStore(str(tmp_path / "store"), 1)
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()

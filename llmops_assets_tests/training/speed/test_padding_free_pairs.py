@@ -8,7 +8,7 @@ from trl.trainer.utils import add_fused_lm_head
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.speed.padding_free_pairs import run_packed, without_padding
 from llmops_assets.training.speed.segment_attention import register_segment_attention
-from llmops_assets_tests.training.speed.pairs import collated, pairs, small_lora
+from llmops_assets_tests.training.speed.pairs import collated, core_of, pairs, small_lora
 
 
 def test_rows_follow_each_other_and_begin_at_position_0() -> None:
@@ -25,7 +25,7 @@ def test_rows_follow_each_other_and_begin_at_position_0() -> None:
 def test_the_fused_head_says_of_each_token_what_it_says_of_padded_rows(base: BaseModelRef, attention: str) -> None:
     register_segment_attention()
     model = small_lora(base.name)
-    core = model.get_base_model()
+    core = core_of(model)
     batch = collated(pairs(5))
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"], "labels": labels}
@@ -45,7 +45,7 @@ def test_calls_without_the_fused_head_are_left_alone(base: BaseModelRef) -> None
     batch = collated(pairs(2))
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     before = model(**inputs).logits
-    core = model.get_base_model()
+    core = core_of(model)
     add_fused_lm_head(core)
     run_packed(core, without_padding)
     assert torch.equal(model(**inputs).logits, before)

@@ -1,5 +1,7 @@
 """A prompt that both answers share: what is packed, what each answer sees, and that nothing else changes."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from llmops_assets.training.speed.prefix_sharing import (
     attend_to_shared_prefixes,
     with_shared_prefixes,
 )
-from llmops_assets_tests.training.speed.pairs import collated, pair, pairs, small_lora
+from llmops_assets_tests.training.speed.pairs import collated, core_of, pair, pairs, small_lora
 
 CASES = {
     "many": pairs(6),
@@ -57,14 +59,14 @@ def test_batches_that_are_padded_on_the_left_share_no_less(base: BaseModelRef) -
     left = {key: torch.stack([r.roll(int(s)) for r, s in zip(v, shift, strict=True)]) for key, v in right.items()}
     packed = with_shared_prefixes(left["input_ids"], left["attention_mask"])
     assert packed.attention["shared_prefixes"].lengths == [(9, 5, 5), (0, 9, 9)]
-    scored = run(base, left, shared=True)[0].log_probs.sum(dim=1)
-    torch.testing.assert_close(scored, run(base, right, shared=False)[0].log_probs.sum(dim=1), rtol=1e-6, atol=1e-5)
+    scored = log_probs_of(base, left, shared=True).sum(dim=1)
+    torch.testing.assert_close(scored, log_probs_of(base, right, shared=False).sum(dim=1), rtol=1e-6, atol=1e-5)
 
 
 def test_a_rejected_answer_does_not_see_the_chosen_one(base: BaseModelRef) -> None:
     rows = [pair(9, 6, 7), pair(4, 5, 6, seed=1)]
     other = [{**row, "chosen_ids": [id_ + 7 for id_ in row["chosen_ids"]]} for row in rows]
-    first, second = (run(base, collated(each), shared=True)[0].log_probs.chunk(2) for each in (rows, other))
+    first, second = (log_probs_of(base, collated(each), shared=True).chunk(2) for each in (rows, other))
     assert not torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
 
@@ -81,12 +83,17 @@ def test_other_calls_of_the_model_get_their_causal_mask(base: BaseModelRef) -> N
     batch = collated(pairs(3))
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     before = model(**inputs).logits
-    attend_to_shared_prefixes(model.get_base_model())
+    attend_to_shared_prefixes(core_of(model))
     assert torch.equal(model(**inputs).logits, before)
 
 
 def test_sliding_windows_are_refused() -> None:
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     config = Qwen2Config(
         vocab_size=50, num_hidden_layers=2, use_sliding_window=True, sliding_window=4, max_window_layers=1, **sizes
     )
@@ -94,12 +101,18 @@ def test_sliding_windows_are_refused() -> None:
         attend_to_shared_prefixes(Qwen2ForCausalLM(config))
 
 
+def log_probs_of(base: BaseModelRef, batch: dict[str, Tensor], *, shared: bool) -> Tensor:
+    log_probs = run(base, batch, shared=shared)[0].log_probs
+    assert log_probs is not None
+    return log_probs
+
+
 def run(
     base: BaseModelRef, batch: dict[str, Tensor], *, shared: bool, checkpointing: bool = False
 ) -> tuple[FusedCausalLMOutput, dict[str, Tensor]]:
     """The fused head's output on the batch, and the LoRA's gradients of a weighted sum of its log-probs."""
     model = small_lora(base.name)
-    core = model.get_base_model()
+    core = core_of(model)
     add_fused_lm_head(core, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
     if checkpointing:
         model.enable_input_require_grads()
