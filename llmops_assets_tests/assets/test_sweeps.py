@@ -112,7 +112,7 @@ def test_the_table_tells_what_became_of_every_point(swept: Swept) -> None:
 @pytest.mark.slow
 def test_the_best_is_by_the_named_metric(swept: Swept) -> None:
     rows = swept.table()
-    assert rows[HIGH]["eval_loss"] < rows[LOW]["eval_loss"]
+    assert rows[HIGH]["eval loss"] < rows[LOW]["eval loss"]
     assert swept.metadata(TABLE)["best_point"] == HIGH
     swept.change("sweeps.rates", goal="max")
     swept.table()
