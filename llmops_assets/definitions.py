@@ -18,7 +18,7 @@ from llmops_assets.assets.thumbs_sets import thumbs_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
 from llmops_assets.automation.overlooked_retries import overlooked_retries_sensor
 from llmops_assets.automation.schedules import weekly_dpo_schedule
-from llmops_assets.automation.sensors import enough_preferences_sensor
+from llmops_assets.automation.sensors import enough_preferences_sensor, sweep_tables_sensor
 from llmops_assets.automation.sweep_launch import sweep_job
 from llmops_assets.recipe import Recipe, load_recipes
 from llmops_assets.resources.defaults import default_resources
@@ -45,6 +45,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
         assets += [rows_asset(recipe, stage), adapter_asset(recipe, stage), report_asset(recipe, name)]
     assets += sweep_assets(recipe)
     jobs += [sweep_job(recipe, name) for name in recipe.sweeps]
+    if recipe.sweeps:
+        sensors.append(sweep_tables_sensor(recipe))
     if recipe.sft is not None:
         assets.append(champion_asset(recipe))
     if recipe.kd is not None:

@@ -14,11 +14,14 @@ from llmops_assets.data.specs import (
     PythonStdlibSource,
     PythonTopicsSource,
 )
+from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.feedback.specs import PreferenceSpec, SimulatedRaterSpec
 from llmops_assets.recipe import BaseModelSpec, CorpusSection, Recipe, RecipeError, SftSection, load_recipe
 from llmops_assets.settings import configs_dir
-from llmops_assets.training.specs import CptSpec, DpoSpec, SftSpec
+from llmops_assets.training.distillation.specs import TeacherSpec
+from llmops_assets.training.specs import CptSpec, DpoSpec, KdSpec, KtoSpec, SftSpec
+from llmops_assets.training.sweep_points import SweepSpec
 
 SECTIONS: list[type[BaseModel]] = [
     Recipe,
@@ -27,7 +30,12 @@ SECTIONS: list[type[BaseModel]] = [
     SftSection,
     CptSpec,
     SftSpec,
+    KdSpec,
+    KtoSpec,
     DpoSpec,
+    TeacherSpec,
+    ThumbsSetSpec,
+    SweepSpec,
     PreferenceSpec,
     SimulatedRaterSpec,
     EvaluationSpec,

@@ -51,6 +51,17 @@ class AdapterRequest:
     code_version: str
 
 
+def adapter_inputs(request: AdapterRequest, base: BaseModelRef) -> dict[str, str]:
+    """Return the data version of everything that the adapter is made from, by name, as its manifest has them.
+
+    The data set behind the rows is named too: lineage asks which sets an adapter has seen.
+    """
+    inputs = {"base_model": base.digest, **request.rows.manifest.inputs}
+    for artifact in (request.rows, *request.computed.values()):
+        inputs[artifact.manifest.asset] = artifact.manifest.data_version
+    return inputs | ({"parent_adapter": adapter_sha256(request.parent)} if request.parent is not None else {})
+
+
 def train_adapter(
     context: dg.AssetExecutionContext,
     request: AdapterRequest,
@@ -72,17 +83,11 @@ def train_adapter(
         ArtifactMissing, CorruptArtifact: an input cannot be used.
     """
     base = request.recipe.base_model.resolve()
-    # The data set behind the rows is named too: lineage asks which sets an adapter has seen.
-    inputs = {"base_model": base.digest, **request.rows.manifest.inputs}
-    for artifact in (request.rows, *request.computed.values()):
-        inputs[artifact.manifest.asset] = artifact.manifest.data_version
-    if request.parent is not None:
-        inputs["parent_adapter"] = adapter_sha256(request.parent)
     build_request = BuildRequest(
         recipe=request.recipe.name,
         asset=request.asset,
         spec=request.spec,
-        inputs=inputs,
+        inputs=adapter_inputs(request, base),
         code_version=request.code_version,
         runtime_only=RUNTIME_ONLY,
         equivalent=on_one_rank(request.spec),

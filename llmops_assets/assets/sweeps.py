@@ -10,8 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from llmops_assets.assets.adapter_chain import adapter_sha256
-from llmops_assets.assets.adapter_training import RUNTIME_ONLY, AdapterRequest, train_adapter
+from llmops_assets.assets.adapter_training import RUNTIME_ONLY, AdapterRequest, adapter_inputs, train_adapter
 from llmops_assets.assets.adapters import CODE_VERSION, GPU_POOL, adapter_asset, adapter_request, on_rows
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
@@ -68,7 +67,7 @@ class Sweep:
         fingerprint = fingerprint_of(
             asset=self.asset,
             spec={key: value for key, value in shared.items() if key not in RUNTIME_ONLY},
-            inputs=_inputs(request),
+            inputs=adapter_inputs(request, self.recipe.base_model.resolve()),
             code_version=request.code_version,
         )
         return sweep_parent_run(
@@ -90,7 +89,7 @@ class Sweep:
             recipe=self.recipe.name,
             asset=self.point_asset,
             points=[replace(point, spec=on_rows(point.spec, request.rows)) for point in self.points.values()],
-            inputs=_inputs(request),
+            inputs=adapter_inputs(request, self.recipe.base_model.resolve()),
         )
 
 
@@ -164,14 +163,6 @@ def sweep_asset(sweep: Sweep) -> dg.AssetsDefinition:
             return materialized(artifact, reused=reused, metadata=_metadata(sweep, outcomes, artifact))
 
     return sweep_table
-
-
-def _inputs(request: AdapterRequest) -> dict[str, str]:
-    """Return the data versions that all points share, by the names that their manifests have for them."""
-    inputs = {"base_model": request.recipe.base_model.resolve().digest}
-    for artifact in (request.rows, *request.computed.values()):
-        inputs[artifact.manifest.asset] = artifact.manifest.data_version
-    return inputs | ({"parent_adapter": adapter_sha256(request.parent)} if request.parent is not None else {})
 
 
 def _close(parent_run: str | None, best: PointOutcome, report: Artifact, tracking: Tracking) -> None:

@@ -1,4 +1,4 @@
-"""The sensor that starts a DPO run when enough new preferences have accumulated."""
+"""The sensors of a lane: a DPO run when enough preferences are there, a sweep's table when points were trained."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -56,3 +56,16 @@ def _observation(recipe: Recipe, through_seq: int, new_usable: int, cursor: str 
             tags={"dagster/data_version": str(through_seq)},
         )
     ]
+
+
+def sweep_tables_sensor(recipe: Recipe) -> dg.AutomationConditionSensorDefinition:
+    """Return the sensor `<recipe>_sweep_tables`, running by default: it makes the tables of sweeps anew.
+
+    Dagster's own sensor for automation conditions is stopped until somebody starts it.
+    """
+    tables = [asset_key(recipe.name, f"{name}_sweep") for name in recipe.sweeps]
+    return dg.AutomationConditionSensorDefinition(
+        f"{recipe.name}_sweep_tables",
+        target=dg.AssetSelection.assets(*tables),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
