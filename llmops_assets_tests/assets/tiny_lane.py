@@ -46,7 +46,7 @@ class TinyLane:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=560,
         )
 
     def materialize(self, *assets: str, config: dict | None = None) -> "subprocess.CompletedProcess[str]":
