@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,9 +15,10 @@ from transformers import PrinterCallback, Trainer
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training import cpt, dpo, kd, kto, sft
 from llmops_assets.training.adapter_files import write_adapter, write_atomically
+from llmops_assets.training.agreement import from_main_rank
 from llmops_assets.training.checkpoints import CheckpointKeeper, discard_torn, latest_complete
 from llmops_assets.training.control.early_stop import BestWeights, EarlyStop
-from llmops_assets.training.control.evaluations import evaluations
+from llmops_assets.training.control.evaluations import evaluations, mean_train_loss
 from llmops_assets.training.control.loss_watch import LossWatch
 from llmops_assets.training.deepspeed_engine import start_engine, trained_tensors
 from llmops_assets.training.device import trains_on_gpu
@@ -31,7 +33,7 @@ from llmops_assets.training.process import is_main_rank, threads_per_rank
 from llmops_assets.training.progress import Progress
 from llmops_assets.training.resuming import ResumePoint, beginning, find_resume_point, fitted, prepare_resume
 from llmops_assets.training.rows import TrainingRows
-from llmops_assets.training.speed.switches import attention_of, switch_on, utilisation
+from llmops_assets.training.speed.switches import attention_of, head_of, switch_on, utilisation
 from llmops_assets.training.steps import total_steps
 from llmops_assets.training.stopping import StopAtStepBoundary
 from llmops_assets.training.trackers import open_trackers, require_trackers
@@ -70,24 +72,29 @@ def train(job: TrainingJob) -> TrainingResult | None:
     layers = switch_on(trainer, job)
 
     start, stop = EngineStart(trainer, job), StopAtStepBoundary()
-    early = EarlyStop(spec, BestWeights(job.checkpoint_dir, lambda: trained_tensors(trainer, spec.backend)))
+    early = EarlyStop(
+        spec, BestWeights(job.checkpoint_dir, partial(trained_tensors, trainer, spec.backend, main_rank_only=True))
+    )
     trainer.remove_callback(PrinterCallback)
     if is_main_rank():
         print(_headline(job, rows, point), flush=True)
     began = time.monotonic()
-    with open_trackers(job, first_step=point.step or 0) as tracker, stop:
+    with open_trackers(job, first_step=point.step or 0) as tracker, stop, head_of(job):
         progress = Progress(job.output_dir, tracker, mfu=utilisation(job, rows))
         for callback in (start, progress, stop, _keeper(job, point), early, LossWatch(trainer, job)):
             trainer.add_callback(callback)
         with _room(job, "a checkpoint, the metrics or the log", job.checkpoint_dir):
-            output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            seconds = time.monotonic() - began
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            seconds = point.seconds + time.monotonic() - began
             if stop.stopped:
                 return None
             evaluation = _last_evaluation(trainer) if rows.evaluation is not None else {}
-    tensors = early.published(trainer.state) or trained_tensors(trainer, spec.backend)
+    if (tensors := early.published(trainer.state)) is None:
+        tensors = trained_tensors(trainer, spec.backend, main_rank_only=True)
     _require_learning(tensors, job)
-    figures = progress.last | {"mean_loss": output.training_loss} | rows.counts | layers | evaluation
+    figures = progress.last | rows.counts | layers | evaluation
+    if (mean_loss := mean_train_loss(trainer.state.log_history)) is not None:
+        figures["mean_loss"] = mean_loss
     figures |= early.outcome(trainer.state) | used_hours(spec, seconds, on_gpu=trains_on_gpu(spec))
     result = TrainingResult(
         adapter_sha256="",
@@ -119,13 +126,18 @@ def _last_evaluation(trainer: Trainer) -> dict[str, float]:
 
 
 def _require_learning(tensors: dict[str, torch.Tensor], job: TrainingJob) -> None:
+    """Raise TrainingDiverged on every rank by the tensors of rank 0: the others have none, and would wait for it."""
+    if (fault := from_main_rank(_fault(tensors, job) if is_main_rank() else None)) is not None:
+        raise TrainingDiverged(fault)
+
+
+def _fault(tensors: dict[str, torch.Tensor], job: TrainingJob) -> str | None:
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise TrainingDiverged(
-            f"{job.asset}: the adapter holds NaN or infinity; lower learning_rate, now {job.spec.learning_rate}"
-        )
+        return f"{job.asset}: the adapter holds NaN or infinity; lower learning_rate, now {job.spec.learning_rate}"
     trained = [tensor for name, tensor in tensors.items() if "lora_B" in name or job.spec.finetuning == "full"]
     if not any(bool(tensor.any()) for tensor in trained):
-        raise TrainingDiverged(f"{job.asset}: every LoRA B matrix is still zero, nothing was learned; check the data")
+        return f"{job.asset}: every LoRA B matrix is still zero, nothing was learned; check the data"
+    return None
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:
@@ -133,7 +145,7 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _keeper(job: TrainingJob, point: ResumePoint) -> CheckpointKeeper:
-    return CheckpointKeeper(job.fingerprint, job.spec.keep_checkpoints, point.world_sizes)
+    return CheckpointKeeper(job.fingerprint, job.spec.keep_checkpoints, point.world_sizes, point.seconds)
 
 
 @contextmanager

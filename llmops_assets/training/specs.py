@@ -67,6 +67,11 @@ class StageSpec(RowsSpec):
         description="Compute base and LoRA of a linear layer in one autograd function, where its weights are not "
         "quantised and no dropout is on.",
     )
+    fused_lm_head: bool = Field(
+        default=True,
+        description="On CPUs, under a LoRA: score labelled tokens alone and take their gradient in the forward pass, "
+        "instead of computing all logits twice; on GPUs TRL's own kernel runs.",
+    )
     precision: Literal["fp32", "bf16"] = Field(default="bf16", description="Base weights and compute.")
     quantization: Literal["none", "8bit", "4bit"] = Field(
         default="none",
@@ -92,6 +97,11 @@ class StageSpec(RowsSpec):
     placement: Literal["local", "ray"] = Field(
         default="local",
         description="local: ranks are processes of one machine, under torchrun; ray: on the nodes of a Ray cluster.",
+    )
+    prefetch: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="on: a process of its own collates the next two micro batches while one is computed; auto: on "
+        "GPUs. Results are the same.",
     )
     num_threads: int = Field(
         default=0, ge=0, description="CPU threads per rank; 0 divides the cores of the process among the ranks."
@@ -159,7 +169,8 @@ class StageSpec(RowsSpec):
     def _full_has_no_lora(self) -> "StageSpec":
         if self.finetuning == "lora":
             return self
-        unread = [key for key in ("lora_r", "lora_alpha", "lora_dropout", "lora_targets") if self._differs(key)]
+        keys = ("adapter_mode", "fused_lora", "fused_lm_head", "lora_r", "lora_alpha", "lora_dropout", "lora_targets")
+        unread = [key for key in keys if self._differs(key)]
         if unread:
             raise ValueError(f"{', '.join(unread)}: not read with finetuning: full; remove them")
         if self.quantization != "none":
@@ -294,10 +305,21 @@ class KtoSpec(StageSpec):
     """Kahneman-Tversky optimization (Ethayarajh et al. 2024, arXiv 2402.01306) on single answers with a thumb each."""
 
     stage: Literal["kto"] = "kto"
+    batch_size: int = Field(
+        default=8,
+        gt=1,
+        description="Answers per process and micro step; the KL term pairs those of one micro step, so at least two.",
+    )
     beta: float = Field(default=0.1, gt=0, description="Strength of the KL tie to the reference policy, the parent.")
     desirable_weight: float = Field(default=1.0, gt=0, description="Weight of answers with a thumb up.")
     undesirable_weight: float = Field(default=1.0, gt=0, description="Weight of answers with a thumb down.")
     long_rows: Literal["drop", "cut_prompt", "error"] = Field(default="drop", description="As in DPO.")
+
+    @model_validator(mode="after")
+    def _reference_is_not_sharded(self) -> "KtoSpec":
+        if self.finetuning == "full" and self.backend == "zero3":
+            raise ValueError("backend: zero3 cannot copy a whole model as KTO's reference; choose zero2")
+        return self
 
     @model_validator(mode="after")
     def _no_dropout(self) -> "KtoSpec":
