@@ -141,6 +141,8 @@ def llamafactory(workload: Workload, stage: Stage, folder: Path, threads: int, *
         "lora_alpha": sizes.lora_alpha,
         "template": "empty",
         "cutoff_len": sizes.length,
+        # It asks for a name, and then reads none, since the rows are there.
+        "dataset": "rows",
         "tokenized_path": str(workload.llamafactory_rows(stage)),
         "overwrite_output_dir": True,
     }

@@ -272,7 +272,8 @@ def _row_columns(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pair_columns(row: dict[str, Any]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
+    # LLaMA-Factory's collator of pairs reads the columns of media too.
+    columns: dict[str, Any] = {"images": None, "videos": None, "audios": None}
     for side in ("chosen", "rejected"):
         prompt, answer = row["prompt_ids"], row[f"{side}_ids"]
         columns[f"{side}_input_ids"] = prompt + answer

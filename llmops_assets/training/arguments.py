@@ -7,6 +7,7 @@ from typing import Any
 from llmops_assets.training.device import trains_on_gpu
 from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.rows import TrainingRows
+from llmops_assets.training.specs import StageSpec
 from llmops_assets.training.steps import total_steps
 
 ALREADY_PREPARED = {"skip_prepare_dataset": True}
@@ -23,12 +24,15 @@ def shared_arguments(job: TrainingJob, rows: TrainingRows) -> dict[str, Any]:
     spec = job.spec
     on_cpu = not trains_on_gpu(spec)
     steps = total_steps(spec, len(rows.train))
+    warmup_steps = spec.warmup_steps or math.ceil(spec.warmup_ratio * steps)
+    # transformers' "constant" reads no warm-up.
+    constant = spec.lr_scheduler == "constant" and warmup_steps
     return {
         "output_dir": str(job.checkpoint_dir),
         "max_steps": steps,
         "learning_rate": spec.learning_rate,
-        "lr_scheduler_type": spec.lr_scheduler,
-        "warmup_steps": spec.warmup_steps or math.ceil(spec.warmup_ratio * steps),
+        "lr_scheduler_type": "constant_with_warmup" if constant else spec.lr_scheduler,
+        "warmup_steps": warmup_steps,
         "weight_decay": spec.weight_decay,
         "max_grad_norm": spec.max_grad_norm,
         "per_device_train_batch_size": spec.batch_size,
@@ -39,7 +43,10 @@ def shared_arguments(job: TrainingJob, rows: TrainingRows) -> dict[str, Any]:
         "bf16": spec.precision == "bf16",
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
-        # DeepSpeed's own and torch's fused AdamW need a compiler or a GPU.
+        **_prefetching(spec, on_cpu=on_cpu),
+        # DeepSpeed's own fused AdamW needs a compiler. On CPUs torch's rounds a tensor's last elements in another way
+        # than those before them, so ZeRO's one flat buffer would no longer give the bytes of single tensors; all that
+        # it saves there is some milliseconds a step.
         "optim": "adamw_torch" if on_cpu else "adamw_torch_fused",
         "activation_checkpointing": spec.activation_checkpointing,
         "deepspeed": copy.deepcopy(job.deepspeed_config) if spec.backend.startswith("zero") else None,
@@ -54,4 +61,16 @@ def shared_arguments(job: TrainingJob, rows: TrainingRows) -> dict[str, Any]:
         "eval_steps": spec.eval_every or None,
         "report_to": [],
         "disable_tqdm": True,
+    }
+
+
+def _prefetching(spec: StageSpec, *, on_cpu: bool) -> dict[str, Any]:
+    """Return what makes the input double-buffered: a process that collates the next micro batches while the device
+    computes on this one, and copies from pinned memory that do not wait for the device."""
+    if spec.prefetch == "off" or (spec.prefetch == "auto" and on_cpu):
+        return {}
+    return {
+        "dataloader_num_workers": 1,
+        "dataloader_prefetch_factor": 2,
+        "accelerator_config": {"non_blocking": not on_cpu},
     }

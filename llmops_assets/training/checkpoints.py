@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ WorldSizes = dict[int, int]
 class CheckpointKeeper(TrainerCallback):
     """Marks each checkpoint when every rank has written its part, and deletes those beyond the newest `keep`.
 
+    `seconds` is how long the attempts before this one trained, up to the checkpoint that is resumed from.
     The trainer's own rotation deletes before the new checkpoint is known to be whole, so it stays off.
     """
 
-    def __init__(self, fingerprint: str, keep: int, world_sizes: WorldSizes) -> None:
+    def __init__(self, fingerprint: str, keep: int, world_sizes: WorldSizes, seconds: float = 0.0) -> None:
         self._fingerprint = fingerprint
         self._keep = keep
         self._world_sizes = world_sizes
+        self._began = time.monotonic() - seconds
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -48,15 +51,17 @@ class CheckpointKeeper(TrainerCallback):
             dist.barrier()
         if state.is_world_process_zero:
             folder = Path(args.output_dir)  # type: ignore[arg-type]
-            mark_complete(folder / f"{_PREFIX}{state.global_step}", self._fingerprint, self._world_sizes)
+            seconds = time.monotonic() - self._began
+            mark_complete(folder / f"{_PREFIX}{state.global_step}", self._fingerprint, self._world_sizes, seconds)
             prune(folder, self._fingerprint, self._keep)
         return control
 
 
-def mark_complete(checkpoint: Path, fingerprint: str, world_sizes: WorldSizes) -> None:
-    """Record that `checkpoint` is whole: flush its files, then write their sha256, the job and the ranks so far."""
+def mark_complete(checkpoint: Path, fingerprint: str, world_sizes: WorldSizes, seconds: float = 0.0) -> None:
+    """Record that `checkpoint` is whole: flush its files, then write their sha256, the job, the ranks and the seconds
+    of training so far."""
     files = {str(file.relative_to(checkpoint)): _flushed_sha256(file) for file in _files(checkpoint)}
-    marker = {"fingerprint": fingerprint, "world_sizes": world_sizes, "files": files}
+    marker = {"fingerprint": fingerprint, "world_sizes": world_sizes, "train_seconds": seconds, "files": files}
     write_atomically(checkpoint / MARKER, json.dumps(marker, sort_keys=True).encode("utf-8"))
 
 
@@ -80,6 +85,12 @@ def world_sizes_of(checkpoint: Path) -> WorldSizes:
     """Return who trained up to a whole checkpoint; the last entry is the number of ranks that wrote it."""
     marker = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
     return {int(step): ranks for step, ranks in marker["world_sizes"].items()}
+
+
+def seconds_of(checkpoint: Path) -> float:
+    """Return how long the attempts up to a whole checkpoint trained."""
+    marker = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
+    return float(marker.get("train_seconds", 0.0))
 
 
 def prune(folder: Path, fingerprint: str, keep: int) -> None:

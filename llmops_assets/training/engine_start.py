@@ -5,7 +5,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from llmops_assets.training.deepspeed_engine import require_engine, set_master_weights, trained_tensors, zero_stage
 from llmops_assets.training.job import TrainingJob
-from llmops_assets.training.reference.check import check_start, require_reference
+from llmops_assets.training.reference.check import check_start, reference_card, require_reference
 from llmops_assets.training.specs import DpoSpec
 
 
@@ -14,7 +14,8 @@ class EngineStart(TrainerCallback):
 
     Attributes:
         engine: Class of the engine that trains.
-        reference: DPO only: how the policy compares with its reference before the first step; None after a resume.
+        reference: DPO only: whose log-probs were given and, unless the run was resumed, how the policy compared with
+            them before its first step.
     """
 
     def __init__(self, trainer: Trainer, job: TrainingJob) -> None:
@@ -31,6 +32,8 @@ class EngineStart(TrainerCallback):
         """Raises WrongEngine and WrongReference."""
         self.engine = require_engine(self._trainer, self._job.spec.backend)
         if state.global_step > 0:
+            if self._summary is not None:
+                self.reference = reference_card(self._job, self._summary)
             return control
         if self._exact is not None:
             set_master_weights(self._trainer, self._exact)

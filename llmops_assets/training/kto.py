@@ -1,5 +1,6 @@
 """Kahneman-Tversky optimization of the parent adapter on thumbs, with a frozen copy of it as the reference policy."""
 
+import copy
 from typing import Any
 
 from datasets import Dataset
@@ -43,7 +44,7 @@ def training_arguments(job: TrainingJob, rows: TrainingRows) -> KTOConfig:
         beta=spec.beta,
         desirable_weight=spec.desirable_weight,
         undesirable_weight=spec.undesirable_weight,
-        include_num_input_tokens_seen="no",
+        include_num_input_tokens_seen="non_padding",
     )
 
 
@@ -52,10 +53,13 @@ def build_trainer(
 ) -> ThumbTrainer:
     """Return a trainer on the thumbs.
 
-    Neither `ref_model` nor `peft_config` is given: TRL then copies the model's adapter to a frozen one.
+    The reference of an adapter is a frozen copy that TRL makes of it, if neither `ref_model` nor `peft_config` is
+    given. For a whole model TRL would load the base from its name, which lacks the parent that is merged into it.
     """
+    reference = None if isinstance(model, PeftModel) else copy.deepcopy(model).requires_grad_(False)
     return ThumbTrainer(
         model=model,
+        ref_model=reference,
         args=arguments,
         train_dataset=rows.train,
         eval_dataset=rows.evaluation,

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from llmops_assets.training.control.evaluations import (
     best_evaluation,
     evaluations,
+    is_figure,
     train_loss_since_last_evaluation,
 )
 from llmops_assets.training.tracking import Tracker
@@ -24,8 +25,6 @@ _TERMINAL_EXTRAS = {
     "rewards/accuracies": "pref acc {:.1%}",
     "rewards/margins": "margin {:+.3f}",
 }
-# The trainer's own timings of an evaluation; the rows have `eval_seconds`.
-_EVALUATION_TIMINGS = frozenset({"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_tokens"})
 
 
 class Progress(TrainerCallback):
@@ -126,11 +125,7 @@ class Progress(TrainerCallback):
         return row
 
     def _evaluation_row(self, state: TrainerState, logs: dict[str, float]) -> dict[str, float]:
-        own = {
-            key: float(value)
-            for key, value in logs.items()
-            if key.startswith("eval_") and key not in _EVALUATION_TIMINGS
-        }
+        own = {key: float(value) for key, value in logs.items() if is_figure(key)}
         row = own | {"step": state.global_step, "seconds": round(time.monotonic() - self._began, 3)}
         if (seconds := logs.get("eval_runtime")) is not None:
             row["eval_seconds"] = round(seconds, 3)

@@ -11,6 +11,7 @@ from llmops_assets.training.checkpoints import (
     all_checkpoints,
     discard_torn,
     latest_complete,
+    seconds_of,
     step_of,
     world_sizes_of,
 )
@@ -33,12 +34,14 @@ class ResumePoint:
         written_by: Number of ranks that wrote it.
         torn: Steps of newer checkpoints that are not whole, oldest first; they are skipped.
         world_sizes: Ranks by first step, the ones of this run included.
+        seconds: How long training took up to the checkpoint.
     """
 
     checkpoint: Path | None
     written_by: int | None
     torn: tuple[int, ...]
     world_sizes: WorldSizes
+    seconds: float = 0.0
 
     @property
     def step(self) -> int | None:
@@ -61,6 +64,7 @@ def find_resume_point(job: TrainingJob) -> ResumePoint:
         written_by,
         torn=tuple(torn for torn in steps if torn > step),
         world_sizes=so_far if written_by == ranks else so_far | {step: ranks},
+        seconds=seconds_of(found),
     )
 
 

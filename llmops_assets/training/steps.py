@@ -8,7 +8,8 @@ from llmops_assets.training.specs import StageSpec
 def total_steps(spec: StageSpec, rows: int) -> int:
     """Return the optimizer steps of a stage on `rows` rows: `max_steps`, or the steps of `epochs` where they are fewer.
 
-    An epoch has as many whole steps as hold every row once; its last step is filled up (see whole_steps.py).
+    An epoch has as many whole steps as hold every row once; its last step is filled up (see whole_steps.py), except
+    in KTO.
     """
     if spec.epochs is None:
         assert spec.max_steps is not None, "a spec has one of the two"

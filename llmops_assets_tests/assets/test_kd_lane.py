@@ -16,13 +16,22 @@ STAGE = {
 }
 
 
-def give_a_teacher(lane: OpenLane, **kd: Any) -> None:
+def give_a_teacher(lane: OpenLane, *, precision: str = "fp32", **kd: Any) -> None:
     """Add a teacher with other weights, and a kd stage, to the lane's recipe."""
     make_base(lane.files.root / "teacher", seed=11)
+    # Seen from the recipe, as the patterns of sources are.
+    change_recipe(lane, teacher={"name": "../../teacher", "precision": precision}, kd=STAGE | kd)
+
+
+def change_recipe(lane: OpenLane, **sections: dict[str, Any]) -> None:
     recipe = yaml.safe_load(lane.files.recipe_file.read_text())
-    recipe["teacher"] = {"name": str(lane.files.root / "teacher"), "precision": "fp32", "max_new_tokens": 8}
-    recipe["kd"] = STAGE | kd
+    for section, keys in sections.items():
+        recipe[section] = recipe.get(section, {}) | keys
     lane.files.recipe_file.write_text(yaml.safe_dump(recipe))
+
+
+def distillation_report(lane: OpenLane) -> dict[str, Any]:
+    return json.loads((lane.artifact("distillation_report").folder / "report.json").read_text())
 
 
 @pytest.mark.slow
@@ -46,14 +55,21 @@ def test_student_continues_the_sft_adapter_and_its_teacher_is_asked_once(lane: O
 
 @pytest.mark.slow
 def test_distillation_report_weighs_student_and_teacher(lane: OpenLane) -> None:
-    give_a_teacher(lane, top_k=16)
+    give_a_teacher(lane, precision="bf16", top_k=16)
     assert lane.run("kd_rows", "teacher_logits", "kd_adapter", "distillation_report").success
-    report = json.loads((lane.artifact("distillation_report").folder / "report.json").read_text())
+    report = distillation_report(lane)
     assert report["tokens"] is not None
+    (scores,) = lane.files.root.rglob("teacher_scores/*/scores.json")
+    assert json.loads(scores.read_text())["device"].endswith("/bf16"), "the teacher is measured as it taught"
+
+    change_recipe(lane, gate={"confidence": 0.8})
+    assert lane.run("distillation_report").success
+    assert lane.metadata("distillation_report")["reused"] is False
+    assert (report["confidence"], distillation_report(lane)["confidence"]) == (0.95, 0.8)
 
 
 def test_recording_of_other_rows_is_refused(lane: OpenLane) -> None:
     give_a_teacher(lane, top_k=16)
     assert lane.run("kd_rows", "teacher_logits").success
-    assert lane.run("kd_rows", config={"kd_rows": {"max_length": 100}}).success
+    assert lane.run("kd_rows", config={"kd_rows": {"validation_share": 0.4}}).success
     assert f"{NAME}/teacher_logits: taken with kd_rows" in lane.complaint("kd_adapter")

@@ -11,6 +11,7 @@ from llmops_assets.training.checkpoints import (
     latest_complete,
     mark_complete,
     prune,
+    seconds_of,
     world_sizes_of,
 )
 
@@ -69,10 +70,11 @@ def test_no_folder_means_no_checkpoint(tmp_path: Path) -> None:
     assert latest_complete(tmp_path / "absent", "job") is None
 
 
-def test_a_checkpoint_remembers_how_many_ranks_trained_from_which_step_on(tmp_path: Path) -> None:
+def test_a_checkpoint_remembers_how_many_ranks_trained_from_which_step_on_and_how_long(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 20, fingerprint=None)
-    mark_complete(path, "job", {0: 2, 10: 1})
+    mark_complete(path, "job", {0: 2, 10: 1}, seconds=12.5)
     assert world_sizes_of(path) == {0: 2, 10: 1}
+    assert seconds_of(path) == 12.5
 
 
 def test_prune_keeps_the_newest_whole_ones_and_removes_torn_ones_before_them(tmp_path: Path) -> None:

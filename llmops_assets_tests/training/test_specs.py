@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from llmops_assets.training.specs import DpoSpec, SftSpec
+from llmops_assets.training.specs import DpoSpec, KtoSpec, SftSpec
 
 DPO = {"max_steps": 1, "learning_rate": 1e-4}
 
@@ -21,6 +21,22 @@ def test_setting_that_would_have_no_effect_is_an_error(changes: dict, message: s
     DpoSpec.model_validate(DPO)
     with pytest.raises(ValidationError, match=message):
         DpoSpec.model_validate(DPO | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 1}, "greater than 1"),
+        ({"finetuning": "full", "backend": "zero3"}, "choose zero2"),
+        (
+            {"finetuning": "full", "adapter_mode": "merge_then_new", "fused_lora": False},
+            "adapter_mode, fused_lora: not",
+        ),
+    ],
+)
+def test_thumbs_that_could_not_be_trained_on_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        KtoSpec.model_validate(DPO | {"stage": "kto"} | changes)
 
 
 def test_sft_may_use_dropout() -> None:

@@ -6,8 +6,12 @@ import pytest
 import torch
 from peft import PeftModel
 
+from llmops_assets.training import kto
 from llmops_assets.training.job import AdapterRef, BaseModelRef, TrainingJob, TrainingResult
+from llmops_assets.training.model import load_tokenizer
 from llmops_assets.training.policy import CannotStackQuantized, frozen_policy, stack_below, starting_policy
+from llmops_assets.training.preparation.loading import load_rows
+from llmops_assets.training.progress import METRICS_FILE, read_metrics
 from llmops_assets.training.run import train
 
 from .conftest import Files, adapter_ref, make_job, run_to_result, unprepared_job, write_jsonl
@@ -106,11 +110,42 @@ def test_thumbs_move_the_policy_towards_what_they_approve(sft_zero2: Run, base: 
         }
         for index in range(16)
     ]
+    parent = adapter_ref(sft_zero2[0])
     settings = {"stage": "kto", "backend": "plain", "max_steps": 12, "learning_rate": 5e-3, "batch_size": 8}
-    job = make_job(tmp_path, base, write_jsonl(tmp_path / "thumbs.jsonl", thumbs), settings, adapter_ref(sft_zero2[0]))
-    result = train(job)
+    file = write_jsonl(tmp_path / "thumbs.jsonl", thumbs)
+    result = train(make_job(tmp_path, base, file, settings, parent))
     assert result is not None
     assert result.metrics["rewards/chosen"] > result.metrics["rewards/rejected"]
+    assert result.tokens_seen > 12 * 8
+
+    whole = make_job(tmp_path / "whole", base, file, settings | {"finetuning": "full", "learning_rate": 1e-4}, parent)
+    rows = load_rows(whole)
+    tokenizer = load_tokenizer(base)
+    trainer = kto.build_trainer(starting_policy(whole), tokenizer, rows, kto.training_arguments(whole, rows))
+    assert isinstance(trainer.ref_model, torch.nn.Module)
+    with torch.no_grad():
+        reference = trainer.ref_model(input_ids=torch.arange(40, 60)[None]).logits
+    torch.testing.assert_close(reference, logits(base, parent), rtol=1e-4, atol=1e-4)
+    full = train(whole)
+    assert full is not None and full.metrics["rewards/chosen"] > full.metrics["rewards/rejected"]
+
+
+def test_constant_schedule_warms_up_first(base: BaseModelRef, files: Files, tmp_path: Path) -> None:
+    settings = SFT | {"lr_scheduler": "constant", "warmup_steps": 2, "max_steps": 4, "logging_steps": 1}
+    job = make_job(tmp_path, base, files.sft, settings | {"learning_rate": 1e-3})
+    assert train(job) is not None
+    rates = [row["learning_rate"] for row in read_metrics(job.output_dir / METRICS_FILE)]
+    assert rates == pytest.approx([0, 5e-4, 1e-3, 1e-3])
+
+
+def test_input_that_is_prefetched_gives_the_same_adapter(base: BaseModelRef, files: Files, tmp_path: Path) -> None:
+    settings = SFT | {"max_steps": None, "epochs": 1.5, "gradient_accumulation": 2, "lora_dropout": 0.1}
+    adapters = []
+    for prefetch in ("off", "on"):
+        result = train(make_job(tmp_path / prefetch, base, files.sft, settings | {"prefetch": prefetch}))
+        assert result is not None
+        adapters.append(result.adapter_sha256)
+    assert adapters[0] == adapters[1]
 
 
 def test_epochs_end_a_run_where_the_rows_do(base: BaseModelRef, files: Files, tmp_path: Path) -> None:

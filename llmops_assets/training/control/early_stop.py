@@ -10,7 +10,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.checkpoints import all_checkpoints, step_of
-from llmops_assets.training.control.evaluations import best_evaluation, evaluations, without_improvement
+from llmops_assets.training.control.evaluations import (
+    best_evaluation,
+    evaluation_figures,
+    evaluations,
+    without_improvement,
+)
 from llmops_assets.training.process import is_main_rank
 from llmops_assets.training.specs import StageSpec
 
@@ -26,7 +31,7 @@ class BestWeights:
 
     They lie apart from the checkpoints, since the best one need not be among those that are kept, or at a checkpoint at
     all. `read` returns what would be published now, e.g. `lambda: trained_tensors(trainer, backend)`; every rank calls
-    it, since a sharded engine gathers the weights from all of them, and rank 0 writes.
+    it, since a sharded engine gathers the weights from all of them. Rank 0 alone needs its result, writes and loads.
     """
 
     def __init__(self, folder: Path, read: Callable[[], dict[str, Tensor]]) -> None:
@@ -47,9 +52,9 @@ class BestWeights:
         temporary.replace(file)
 
     def load(self, step: int) -> dict[str, Tensor]:
-        """Return the weights kept at `step`, on the CPU. Raises BestWeightsMissing."""
+        """Return the weights kept at `step`, on the CPU of rank 0; nothing elsewhere. Raises BestWeightsMissing."""
         self.require(step)
-        return load_file(self._file(step))
+        return load_file(self._file(step)) if is_main_rank() else {}
 
     def require(self, step: int) -> None:
         """Raises BestWeightsMissing unless the weights of `step` are there."""
@@ -129,7 +134,7 @@ class EarlyStop(TrainerCallback):
     def published(self, state: TrainerState) -> dict[str, Tensor] | None:
         """Return the weights to publish in place of the last ones, or None if those are to be published.
 
-        Raises BestWeightsMissing.
+        Every rank but 0 gets none in their place. Raises BestWeightsMissing.
         """
         found = evaluations(state.log_history)
         if not self._patience or not found or (best := best_evaluation(found)).step == state.global_step:
@@ -137,9 +142,13 @@ class EarlyStop(TrainerCallback):
         return self._weights.load(best.step)
 
     def outcome(self, state: TrainerState) -> dict[str, float]:
-        """Return `best_step` and `best_eval_loss`, and `stopped_early_at_step` if the run was stopped."""
+        """Return `best_step` and `best_eval_loss`, and `stopped_early_at_step` if the run was stopped.
+
+        The `eval_` figures are those of the weights that are published: the best ones with patience, else the last.
+        """
         if not (found := evaluations(state.log_history)):
             return {}
         best = best_evaluation(found)
         stopped = {} if self.stopped_at is None else {"stopped_early_at_step": float(self.stopped_at)}
-        return {"best_step": float(best.step), "best_eval_loss": best.loss} | stopped
+        published = evaluation_figures(state.log_history, (best if self._patience else found[-1]).step)
+        return published | {"best_step": float(best.step), "best_eval_loss": best.loss} | stopped

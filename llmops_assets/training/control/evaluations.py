@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 History = Sequence[dict[str, Any]]
+# The trainer's own timings of an evaluation; metrics.jsonl has `eval_seconds`.
+_TIMINGS = frozenset({"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_tokens"})
 
 
 class Evaluation(NamedTuple):
@@ -22,6 +24,30 @@ def evaluations(history: History) -> list[Evaluation]:
 def best_evaluation(found: Sequence[Evaluation]) -> Evaluation:
     """Return the one with the lowest loss, the earliest among equals. Raises ValueError without any."""
     return min(found, key=lambda evaluation: (evaluation.loss, evaluation.step))
+
+
+def evaluation_figures(history: History, step: int) -> dict[str, float]:
+    """Return what was measured in the last evaluation at `step`, by its `eval_` name; {} without one."""
+    rows = [row for row in history if "eval_loss" in row and row["step"] == step]
+    return {key: float(value) for key, value in rows[-1].items() if is_figure(key)} if rows else {}
+
+
+def is_figure(key: str) -> bool:
+    """Return whether a key of a row is a figure of its evaluation, and none of the trainer's timings."""
+    return key.startswith("eval_") and key not in _TIMINGS
+
+
+def mean_train_loss(history: History) -> float | None:
+    """Return the mean training loss of all logged steps, those before a resume too; None if there is none.
+
+    A logged loss is the mean over the steps since the row before it and counts that often.
+    """
+    weighted = steps = 0.0
+    for row in history:
+        if "loss" in row and row["step"] > steps:
+            weighted += (row["step"] - steps) * row["loss"]
+            steps = row["step"]
+    return weighted / steps if steps else None
 
 
 def without_improvement(found: Sequence[Evaluation], min_delta: float) -> int:

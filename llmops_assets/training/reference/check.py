@@ -52,6 +52,16 @@ def require_reference(job: TrainingJob) -> ReferenceSummary:
     return summary
 
 
+def reference_card(job: TrainingJob, summary: ReferenceSummary) -> dict[str, float | str]:
+    """Return what the run card says about the reference of a DPO job."""
+    assert isinstance(job.spec, DpoSpec)
+    return {
+        "reference": job.spec.reference,
+        "reference_sha256": summary.reference_sha256,
+        "log_prob_difference_reference_to_base": summary.difference_to_base,
+    }
+
+
 def check_start(trainer: DPOTrainer, job: TrainingJob, summary: ReferenceSummary) -> dict[str, float | str]:
     """Compare the policy, before its first step, with the log-probs of its reference; return the evidence.
 
@@ -79,12 +89,9 @@ def check_start(trainer: DPOTrainer, job: TrainingJob, summary: ReferenceSummary
             f"{float(difference.max()):.4f} nats on {pairs} pairs, though the reference is the adapter that it "
             "continues; this is a defect, please report it"
         )
-    return {
-        "reference": job.spec.reference,
-        "reference_sha256": summary.reference_sha256,
+    return reference_card(job, summary) | {
         "probe_pairs": float(pairs),
         "log_prob_difference_policy_to_reference": float(difference.max()),
-        "log_prob_difference_reference_to_base": summary.difference_to_base,
     }
 
 

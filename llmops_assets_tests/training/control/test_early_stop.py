@@ -9,6 +9,7 @@ from transformers import Trainer
 
 from llmops_assets.training.checkpoints import CheckpointKeeper, all_checkpoints, step_of
 from llmops_assets.training.control.early_stop import BestWeights, BestWeightsMissing, EarlyStop
+from llmops_assets.training.control.evaluations import evaluations
 from llmops_assets_tests.training.control.tiny_run import Killed, KilledAt, rows, tiny_job, tiny_trainer
 
 # Random rows have nothing in common, so what is learned from some is wrong for the others.
@@ -43,6 +44,7 @@ def test_plateau_ends_the_run_two_evaluations_after_its_best(stopped: tuple[Path
     losses = {row["step"]: row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row}
     outcome = stop.outcome(trainer.state)
     assert outcome["best_eval_loss"] == min(losses.values()) == losses[int(outcome["best_step"])]
+    assert outcome["eval_loss"] == outcome["best_eval_loss"]  # of the weights that are published
     assert outcome["stopped_early_at_step"] == trainer.state.global_step == outcome["best_step"] + 4
     assert trainer.state.global_step < 40
 
@@ -87,7 +89,9 @@ def test_without_patience_the_run_comes_to_its_end_and_publishes_its_last_weight
     trainer, stop = run(tmp_path, early_stop_evaluations=0)
     assert trainer.state.global_step == 40
     assert stop.published(trainer.state) is None
-    assert stop.outcome(trainer.state).keys() == {"best_step", "best_eval_loss"}
+    outcome = stop.outcome(trainer.state)
+    assert "stopped_early_at_step" not in outcome
+    assert outcome["eval_loss"] == evaluations(trainer.state.log_history)[-1].loss >= outcome["best_eval_loss"]
     assert not list(tmp_path.glob("best-*"))
 
 

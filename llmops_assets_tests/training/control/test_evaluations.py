@@ -5,7 +5,9 @@ import pytest
 from llmops_assets.training.control.evaluations import (
     Evaluation,
     best_evaluation,
+    evaluation_figures,
     evaluations,
+    mean_train_loss,
     train_loss_since_last_evaluation,
     without_improvement,
 )
@@ -48,3 +50,18 @@ def test_training_loss_beside_an_evaluation_is_that_of_the_steps_since_the_one_b
     assert train_loss_since_last_evaluation(rows) == pytest.approx((4 * 4.0 + 5 * 3.0 + 1 * 9.0) / 10)
     assert train_loss_since_last_evaluation(rows[:2]) == 9.0
     assert train_loss_since_last_evaluation(history((1, "eval_loss", 5.0))) is None
+
+
+def test_figures_of_an_evaluation_are_its_own_without_the_clock() -> None:
+    rows = [
+        {"step": 5, "eval_loss": 2.5, "eval_mean_token_accuracy": 0.4, "eval_runtime": 3.0, "epoch": 1.0},
+        {"step": 10, "eval_loss": 2.0},
+    ]
+    assert evaluation_figures(rows, 5) == {"eval_loss": 2.5, "eval_mean_token_accuracy": 0.4}
+    assert evaluation_figures(rows, 7) == {}
+
+
+def test_mean_training_loss_counts_each_logged_loss_by_its_steps() -> None:
+    rows = history((1, "loss", 9.0), (5, "loss", 4.0), (5, "eval_loss", 1.0), (15, "loss", 3.0))
+    assert mean_train_loss(rows) == pytest.approx((9.0 + 4 * 4.0 + 10 * 3.0) / 15)
+    assert mean_train_loss(rows[2:3]) is None
