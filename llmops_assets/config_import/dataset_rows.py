@@ -3,148 +3,51 @@
 What a row says is kept as it is, wrong turn orders included: the data stages quarantine them with their reason.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmops_assets.config_import.dataset_columns import Columns
 from llmops_assets.config_import.values import Unusable
 
-_ALPACA = {"prompt": "instruction", "query": "input", "response": "output"}
-_SHAREGPT = {"messages": "conversations"}
-_TAGS = {
-    "role_tag": "from",
-    "content_tag": "value",
-    "user_tag": "human",
-    "assistant_tag": "gpt",
-    "system_tag": "system",
-}
-_MEDIA = ("images", "videos", "audios")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a data set hold what; None where a layout lacks the column."""
-
-    sharegpt: bool
-    prompt: str | None
-    query: str | None
-    response: str | None
-    history: str | None
-    messages: str | None
-    system: str | None
-    thumb: str | None
-    role: str
-    content: str
-    roles: Mapping[str, str]
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> "Columns":
-        """Read an entry of dataset_info.json; with `columns`, those that it does not name do not exist.
-
-        Raises Unusable for preference data, tools, images, video and sound.
-        """
-        formatting = entry.get("formatting", "alpaca")
-        if formatting not in ("alpaca", "sharegpt", "openai"):
-            raise Unusable(f"formatting {formatting!r} cannot be read; alpaca, sharegpt and openai can")
-        columns = entry.get("columns") or {**_ALPACA, **_SHAREGPT}
-        tags = {**_TAGS, **(entry.get("tags") or {})}
-        if entry.get("ranking"):
-            raise Unusable("holds preference pairs (ranking: true); name a set of conversations")
-        unreadable = [key for key in (*_MEDIA, "tools") if columns.get(key)]
-        if unreadable:
-            raise Unusable(f"has columns for {', '.join(unreadable)}; lanes are text without tools")
-        return cls(
-            sharegpt=formatting != "alpaca",
-            prompt=columns.get("prompt"),
-            query=columns.get("query"),
-            response=columns.get("response"),
-            history=columns.get("history"),
-            messages=columns.get("messages"),
-            system=columns.get("system"),
-            thumb=columns.get("kto_tag"),
-            role=tags["role_tag"],
-            content=tags["content_tag"],
-            roles={tags["user_tag"]: "user", tags["assistant_tag"]: "assistant", tags["system_tag"]: "system"},
-        )
-
-    @property
-    def are_lane_messages(self) -> bool:
-        """Whether the column `messages` is the list of role and content that a lane reads as it is."""
-        tags_fit = self.role == "role" and self.content == "content"
-        roles_fit = all(self.roles.get(role) == role for role in ("system", "user", "assistant"))
-        return self.sharegpt and self.messages is not None and tags_fit and roles_fit
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a .json list, a .jsonl file, a .txt file (a row a line), or a folder of these.
-
-    Raises Unusable for other files, and naming file and row where one cannot be read.
-    """
-    if path.is_dir():
-        return [row for file in sorted(path.iterdir()) if file.is_file() for row in read_rows(file)]
-    if not path.is_file():
-        raise Unusable(f"{path} is not there; put the file there or mend file_name")
-    if path.suffix not in (".json", ".jsonl", ".txt"):
-        raise Unusable(f"{path} is none of .json, .jsonl and .txt; save it as JSON")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".txt":
-        return [{"text": line} for line in text.splitlines() if line.strip()]
-    try:
-        one = path.suffix == ".json" and text.lstrip()[:1] == "["
-        rows = json.loads(text) if one else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise Unusable(f"{path} is no JSON: {error}") from error
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise Unusable(f"{path}: row {number} is no object")
-    return rows
-
-
-def read_pairs(path: Path, question: str, answer: str) -> list[dict[str, Any]]:
-    """Return the rows of `path` as conversations of one exchange; raises Unusable naming a row without the columns."""
-    pairs = []
-    for number, row in enumerate(read_rows(path), start=1):
-        if not {question, answer} <= row.keys():
-            raise Unusable(f"{path}: row {number} has {sorted(row)}, and not {question} and {answer}")
-        turns = (("user", row[question]), ("assistant", row[answer]))
-        pairs.append({"messages": [{"role": role, "content": content} for role, content in turns]})
-    return pairs
-
-
-def is_lane_conversation(row: Mapping[str, Any]) -> bool:
-    """Whether a lane reads the row as it is."""
-    turns = row.get("messages")
-    return isinstance(turns, list) and all(
-        isinstance(turn, dict) and turn.get("role") in ("system", "user", "assistant") for turn in turns
-    )
+_LANE_ROLES = ("system", "user", "assistant")
 
 
 def as_text(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
-    """Return the row as a document; raises Unusable if its text column is missing."""
-    column = "text" if file.suffix == ".txt" else columns.prompt
-    if column is None or column not in row:
-        raise Unusable(f"{file}: row {number} has no column {column!r}; name it as `columns: {{prompt: ...}}`")
-    return {"text": row[column]}
+    """Return the row as a document: prompt and query, joined by a line break, as LLaMA-Factory trains on them.
+
+    Raises Unusable if there is no such column, or it holds something else than text.
+    """
+    if file.suffix == ".txt":
+        return {"text": row["text"]}
+    prompt = _cell(row, columns.prompt, "prompt", file, number)
+    query = row.get(columns.query) if columns.query else None
+    return {"text": _joined(prompt, query, file, number) if query else prompt}
 
 
 def as_conversation(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
     """Return the row as `messages`: system, earlier turns, then question and answer.
 
     In the alpaca layout the question is instruction and input, joined by a line break. Raises Unusable if a column is
-    missing.
+    missing or has another shape, and for tool calls.
     """
     system = row.get(columns.system) if columns.system else None
     turns: list[dict[str, Any]] = []
-    if columns.sharegpt:
-        turns = [_turn(turn, columns) for turn in _cell(row, columns.messages, "messages", file, number) or []]
-    else:
-        for question, answer in (row.get(columns.history) or []) if columns.history else []:
+    if columns.formatting == "alpaca":
+        for exchange in (row.get(columns.history) or []) if columns.history else []:
+            if not isinstance(exchange, list) or len(exchange) != 2:
+                raise Unusable(f"{file}: row {number}: {columns.history} holds {exchange!r}, no [question, answer]")
+            question, answer = exchange
             turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        parts = [_cell(row, columns.prompt, "prompt", file, number), row.get(columns.query) if columns.query else None]
-        turns.append({"role": "user", "content": "\n".join(part for part in parts if part)})
+        prompt = _cell(row, columns.prompt, "prompt", file, number)
+        query = row.get(columns.query) if columns.query else None
+        turns.append({"role": "user", "content": _joined(prompt, query, file, number)})
         turns.append({"role": "assistant", "content": _cell(row, columns.response, "response", file, number)})
+    else:
+        given = _cell(row, columns.messages, "messages", file, number)
+        if not isinstance(given, list):
+            raise Unusable(f"{file}: row {number}: {columns.messages} is no list of turns, but {str(given)[:60]!r}")
+        turns = [_turn(turn, columns, file, number) for turn in given]
     begins_with_system = bool(turns) and turns[0]["role"] == "system"
     opening = [{"role": "system", "content": system}] if system and not begins_with_system else []
     return {"messages": opening + turns}
@@ -156,11 +59,30 @@ def as_thumb(row: Mapping[str, Any], columns: Columns, file: Path, number: int) 
     return {**as_conversation(row, columns, file, number), "label": label}
 
 
-def _turn(turn: Any, columns: Columns) -> dict[str, Any]:
+def _turn(turn: Any, columns: Columns, file: Path, number: int) -> dict[str, Any]:
     if not isinstance(turn, Mapping):
         return {"role": "", "content": turn}
     role = turn.get(columns.role, "")
+    if not isinstance(role, str):
+        return {"role": str(role), "content": turn.get(columns.content)}
+    if role in columns.tool_roles or (columns.formatting == "openai" and turn.get("tool_calls")):
+        raise Unusable(
+            f"{file}: row {number} has a tool call (a turn of {role!r}), and lanes are text without tools; leave such "
+            "rows out of the file"
+        )
+    if role not in columns.roles and role in _LANE_ROLES:
+        raise Unusable(
+            f"{file}: row {number} has a turn of {role!r}, which no tag of the entry names, so LLaMA-Factory leaves "
+            f"the row out; add {role}_tag: {role} to `tags` to train on it, or leave such rows out of the file"
+        )
     return {"role": columns.roles.get(role, role), "content": turn.get(columns.content)}
+
+
+def _joined(prompt: Any, query: Any, file: Path, number: int) -> str:
+    parts = [part for part in (prompt, query) if part]
+    if not all(isinstance(part, str) for part in parts):
+        raise Unusable(f"{file}: row {number}: prompt and query must be texts, and are {prompt!r} and {query!r}")
+    return "\n".join(parts)
 
 
 def _cell(row: Mapping[str, Any], column: str | None, purpose: str, file: Path, number: int) -> Any:

@@ -26,7 +26,9 @@ def backend_of(value: Any, config: Path) -> str:
         try:
             return _of_mapping(json.loads(file.read_text(encoding="utf-8")))
         except json.JSONDecodeError as error:
-            raise Unusable(f"{file} is no JSON: {error}") from error
+            raise Unusable(f"{file}:{error.lineno}: is no JSON: {error.msg}; mend that line") from error
+        except UnicodeDecodeError as error:
+            raise Unusable(f"{file}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     name = Path(value).name
     if "offload" in name:
         raise Unusable(f"{value} {_OFFLOAD}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from llmops_assets.config_import.data_files import as_jsonl
 from llmops_assets.config_import.rules import Goes, Joint, KeyTable, Only, Refused, Unneeded, accepted
 from llmops_assets.config_import.settings import Setting
 from llmops_assets.config_import.values import Unusable
@@ -45,6 +46,16 @@ class Draft:
 
     def put(self, key: str, value: Any, comment: str = "", origin: Setting | None = None) -> None:
         self.entries[key] = Entry(value, comment, origin)
+
+    def keep(self, file: Path, rows: list[dict[str, Any]]) -> None:
+        """Add a data file. Raises Unusable if its place is taken by other rows, in this import or on disk."""
+        if self.files.get(file, rows) != rows:
+            raise Unusable(f"its rows would take the place of other ones in {file}; give one of the two another name")
+        if file.exists() and (not file.is_file() or file.read_bytes() != as_jsonl(rows)):
+            raise Unusable(
+                f"{file} is there already and holds something else; move it away, or give the recipe another --name"
+            )
+        self.files[file] = rows
 
     def tell(self, key: str, outcome: Outcome, text: str) -> None:
         self.report.append(Line(key, outcome, text))

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.config_import.dataset_rows import read_pairs
 from llmops_assets.config_import.draft import Draft, Joined, apply_table
 from llmops_assets.config_import.hydra_keys import GROUPS, HYDRA
 from llmops_assets.config_import.places import Place
+from llmops_assets.config_import.row_files import read_pairs
 from llmops_assets.config_import.settings import ConfigImportError, Setting, override, read_settings
 from llmops_assets.config_import.shared_keys import put_base_model, put_duration, put_schedule, require_section
 from llmops_assets.config_import.values import Unusable, flag, integer, names, one_of, text
@@ -90,11 +90,11 @@ def _data(joined: Joined, file: Path, place: Place) -> None:
     if layout:
         try:
             rows = [row for path in sorted(found.glob(pattern)) for row in read_pairs(path, "prompt", "completion")]
+            target = place.data_file("sft_set", "training-data")
+            draft.keep(target, rows)
         except Unusable as error:
             joined.refuse("data_format", str(error))
             return
-        target = place.data_file("training-data")
-        draft.files[target] = rows
         joined.tell("data_format", "translated", f"{len(rows)} pairs of prompt and completion -> {target}")
     else:
         joined.tell("data_format", "same", "messages")

@@ -1,6 +1,5 @@
 """From config files of another system to a recipe file: the one function behind `llmops import-config`."""
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from llmops_assets.config_import.data_files import as_jsonl, write_new
 from llmops_assets.config_import.draft import Draft, Line, Outcome
 from llmops_assets.config_import.hydra import compose, read_hydra
 from llmops_assets.config_import.hydra_keys import GROUPS as HYDRA_GROUPS
@@ -89,6 +89,14 @@ def import_config(files: Sequence[Path], overrides: Sequence[str], out: Path, ki
     _validate(draft, files[0])
     if draft.problems:
         raise ConfigImportError("\n".join(dict.fromkeys(draft.problems)))
+    if draft.files:
+        folder = next(iter(draft.files)).parent
+        draft.tell(
+            "(data)",
+            "look",
+            f"rows of your data sets are copied into {folder}, which git tracks and which may be private: before you "
+            "commit, see that they may go where the repository goes",
+        )
     text = recipe_text(
         draft, f"What {names} of {source.table.title} trains, as a lane.", f"llmops import-config {names}"
     )
@@ -112,10 +120,18 @@ def import_files(arguments: Sequence[str], name: str | None, out: Path | None, k
 
 
 def _kind_of(files: Sequence[Path]) -> str:
-    keys = {s.key for file in files for s in (*read_settings(file, HYDRA_GROUPS), *read_parameters(file))}
+    keys = {s.key for file in files for s in read_settings(file, HYDRA_GROUPS)}
+    unreadable: ConfigImportError | None = None
+    for file in files:
+        try:
+            keys |= {setting.key for setting in read_parameters(file)}
+        except ConfigImportError as error:  # no parameter list of the pipeline's, or a broken one
+            unreadable = error
     known = {kind: source.table.knows(keys) for kind, source in FORMATS.items()}
     best = max(known, key=lambda kind: known[kind])
     if not known[best] or list(known.values()).count(known[best]) > 1:
+        if unreadable is not None:
+            raise unreadable
         raise ConfigImportError(
             f"{files[0]}: its keys do not tell which system it is for ({', '.join(sorted(keys)) or 'it has none'}); "
             f"give --kind {', --kind '.join(FORMATS)}"
@@ -158,8 +174,10 @@ def _write(draft: Draft, text: str, out: Path) -> None:
         trial = Path(folder) / out.name
         trial.write_text(text, encoding="utf-8")
         load_recipe(trial)
-    for file, rows in draft.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    data = {file: as_jsonl(rows) for file, rows in draft.files.items()}
+    try:
+        write_new({**data, out: text.encode()})
+    except FileExistsError as error:
+        raise ConfigImportError(f"{error.filename}: has appeared during the import; nothing was written") from error
+    except OSError as error:
+        raise ConfigImportError(f"{error.filename}: cannot be written ({error.strerror}); mend that first") from error

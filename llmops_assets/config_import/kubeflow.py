@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.config_import.dataset_rows import is_lane_conversation, read_pairs, read_rows
 from llmops_assets.config_import.draft import Draft, Joined, apply_table
 from llmops_assets.config_import.kubeflow_keys import (
     EPOCHS,
@@ -15,8 +14,15 @@ from llmops_assets.config_import.kubeflow_keys import (
     TEACHER,
 )
 from llmops_assets.config_import.places import Place
-from llmops_assets.config_import.settings import Setting, read_settings
-from llmops_assets.config_import.shared_keys import put_base_model, put_duration, require_section
+from llmops_assets.config_import.row_files import is_lane_conversation, read_pairs, read_rows
+from llmops_assets.config_import.settings import ConfigImportError, Setting, read_settings
+from llmops_assets.config_import.shared_keys import (
+    model_folder,
+    put_base_model,
+    put_default_base_model,
+    put_duration,
+    require_section,
+)
 from llmops_assets.config_import.values import Unusable, flag, one_of, text
 
 _TRAIN_TYPES = {name: name for name in SECTIONS}
@@ -24,15 +30,31 @@ _PAIRS = (("prompt", "completion"), ("input", "teacher_output"))
 
 
 def read_parameters(file: Path) -> list[Setting]:
-    """Return the parameters of a file; a list of `{name, value}` is read as well, and an empty text is not set."""
+    """Return the parameters of a file; a list of `{name, value}` is read as well, and an empty text is not set.
+
+    Raises:
+        ConfigImportError: the file cannot be read, or an item of its list is no parameter or given twice.
+    """
     flat: list[Setting] = []
     for setting in read_settings(file, GROUPS):
-        items = setting.value if setting.key in GROUPS and isinstance(setting.value, list) else None
-        if items is None:
-            flat.append(setting)
-        else:
-            flat += [Setting(str(item["name"]), item.get("value"), file, setting.line) for item in items]
+        listed = setting.key in GROUPS and isinstance(setting.value, list)
+        flat += _listed(setting) if listed else [setting]
     return [Setting(s.key, None if s.value == "" else s.value, s.file, s.line) for s in flat]
+
+
+def _listed(group: Setting) -> list[Setting]:
+    parameters: dict[str, Setting] = {}
+    for number, item in enumerate(group.value, start=1):
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not name:
+            raise ConfigImportError(
+                f"{group.where}: item {number} is {item!r}, and no parameter; write it as {{name: train_type, value: "
+                "SFT}, or all parameters as `key: value` lines"
+            )
+        if name in parameters:
+            raise ConfigImportError(f"{group.where}: item {number}: {name} is given twice; keep one")
+        parameters[name] = Setting(name, item.get("value"), group.file, group.line)
+    return list(parameters.values())
 
 
 def read_kubeflow(files: dict[Path, list[Setting]], place: Place) -> Draft:
@@ -76,25 +98,24 @@ def _read_stage(stage: str, file: Path, settings: list[Setting], draft: Draft, p
     joined.get("train_type", text)
     joined.tell("train_type", "translated", f"-> the section {stage}")
     flow = joined.get("flow_type", one_of({name: name for name in STUDENTS}, "flow types are IDP and CodeGen"))
-    if flow is not None:
-        joined.tell("flow_type", "translated", f"{flow}: chooses the default student")
     if "student" not in joined.settings and flow is not None:
-        name, revision = STUDENTS[flow]
-        draft.put("base_model.name", name, f"default student of flow_type {flow}")
-        draft.put("base_model.revision", revision)
+        joined.tell("flow_type", "translated", f"-> base_model.name: {STUDENTS[flow][0]}, its default student")
+        put_default_base_model(joined, "flow_type", *STUDENTS[flow])
     else:
+        joined.tell("flow_type", "unread", "chooses the student where none is named")
         put_base_model(joined, "student", "(revision)", file, place)
     put_duration(joined, "epochs", EPOCHS[stage])
     draft.put(f"{stage}.learning_rate", LEARNING_RATES[stage], "no parameter of the pipeline; set yours")
     draft.tell("(learning rate)", "look", f"{stage}: the pipeline names none; the recipe has {LEARNING_RATES[stage]:g}")
     draft.put(f"{stage}.max_length", 2048, "no parameter of the pipeline; set yours")
     if stage == "kd":
-        _distillation(joined)
+        _distillation(joined, file)
     _data(joined, stage, file, place)
 
 
-def _distillation(joined: Joined) -> None:
-    name = joined.get("teacher", text)
+def _distillation(joined: Joined, file: Path) -> None:
+    given = joined.get("teacher", text)
+    name = str(model_folder(given, file) or given) if given else None
     joined.draft.put("teacher.name", name or TEACHER[0], "teacher" if name else "default teacher")
     if name is None:
         joined.draft.put("teacher.revision", TEACHER[1])
@@ -114,7 +135,8 @@ def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
             "data",
             "look",
             f"the pairs of a lane are votes in its feedback store, and none were taken from {data}: put them in with "
-            f"`llmops votes import {place.name} FILE` before the first dpo run, which refuses to start without",
+            f"`llmops votes import {place.name} FILE` before the first dpo run, which refuses to start without. FILE "
+            "is what `llmops votes export` writes; rows of chosen and rejected answers are no votes, and not read",
         )
         draft.put("preferences.minimum", 100, "new usable pairs that start a run")
         return
@@ -124,11 +146,12 @@ def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
         return
     try:
         target, rows = _conversations(path, place)
+        if rows is not None:
+            draft.keep(target, rows)
     except Unusable as error:
         joined.refuse("data", str(error))
         return
     if rows is not None:
-        draft.files[target] = rows
         draft.tell("data", "translated", f"{len(rows)} rows of {path} -> {target}")
     spec: dict[str, Any] = {"kind": "files", "name": "training-data", "pattern": place.pattern(target)}
     known = draft.entries.get("sft_set.sources")
@@ -147,10 +170,10 @@ def _conversations(path: Path, place: Place) -> tuple[Path, list[dict[str, Any]]
     if path.suffix == ".jsonl" and all(is_lane_conversation(row) for row in rows):
         return path, None
     if all(is_lane_conversation(row) for row in rows):
-        return place.data_file("training-data"), [{"messages": row["messages"]} for row in rows]
+        return place.data_file("sft_set", "training-data"), [{"messages": row["messages"]} for row in rows]
     for question, answer in _PAIRS:
         if rows and {question, answer} <= rows[0].keys():
-            return place.data_file("training-data"), read_pairs(path, question, answer)
+            return place.data_file("sft_set", "training-data"), read_pairs(path, question, answer)
     raise Unusable(
         f"{path} has rows of {sorted(rows[0]) if rows else 'nothing'}; messages or prompt and completion fit"
     )

@@ -3,17 +3,17 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from llmops_assets.config_import.dataset_info import DatasetInfo, add_sources
-from llmops_assets.config_import.deepspeed_files import backend_of
+from llmops_assets.config_import.dataset_info import DatasetInfo
+from llmops_assets.config_import.dataset_sources import add_sources
 from llmops_assets.config_import.draft import Draft, Joined, apply_table
-from llmops_assets.config_import.llama_factory_keys import ALL_LINEAR, LLAMA_FACTORY, SECTIONS, TEMPLATES
+from llmops_assets.config_import.llama_factory_keys import LLAMA_FACTORY, SECTIONS, TEMPLATES
+from llmops_assets.config_import.llama_factory_training import put_training
 from llmops_assets.config_import.places import Place
 from llmops_assets.config_import.rules import PREFERENCES
 from llmops_assets.config_import.settings import Setting
-from llmops_assets.config_import.shared_keys import put_base_model, put_duration, put_schedule, require_section
-from llmops_assets.config_import.values import Unusable, flag, integer, names, number, one_of, text
+from llmops_assets.config_import.shared_keys import put_base_model, require_section
+from llmops_assets.config_import.values import Unusable, flag, integer, names, text
 
 _ORDER = tuple(SECTIONS.values())
 
@@ -66,16 +66,7 @@ def _read_stage(config: _Config, parent: _Config | None, draft: Draft, place: Pl
     length = joined.get("cutoff_len", integer, 2048)
     joined.put("max_length", length, "cutoff_len", "longer rows are left out and counted; an answer is never cut")
     _data(joined, config, length, place)
-    put_duration(joined, "num_train_epochs", 3.0)
-    put_schedule(joined, default="linear")
-    _seeds(joined)
-    _lora(joined)
-    _precision(joined)
-    _ranks(joined, config.file)
-    _batching(joined)
-    _validation(joined)
-    _preferences(joined)
-    _keeping(joined)
+    put_training(joined, config.file)
 
 
 def _chain(joined: Joined, config: _Config, parent: _Config | None) -> None:
@@ -114,7 +105,9 @@ def _chain(joined: Joined, config: _Config, parent: _Config | None) -> None:
             f"in a lane {config.stage} starts from an SFT adapter; give the SFT config too: "
             f"llmops import-config sft.yaml {config.file}",
         )
-    if "create_new_adapter" in joined.settings:
+    if parent is None:
+        joined.tell("create_new_adapter", "unread", "the first stage of a chain always trains a new adapter")
+    elif "create_new_adapter" in joined.settings:
         joined.put("adapter_mode", "merge_then_new" if fresh else "continue", "create_new_adapter")
     if config.stage in PREFERENCES:
         _reference(joined, adapter, fresh)
@@ -175,7 +168,8 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
             "dataset",
             "look",
             f"the pairs of a lane are votes in its feedback store, and none were taken from {', '.join(datasets)}: put "
-            f"them in with `llmops votes import {place.name} FILE` before the first {stage} run, which needs them",
+            f"them in with `llmops votes import {place.name} FILE` before the first {stage} run, which needs them. "
+            "FILE is what `llmops votes export` writes; rows of chosen and rejected answers are no votes, and not read",
         )
         joined.tell("max_samples", "look", "import so many votes")
         draft.put("preferences.minimum", 100, "new usable pairs that start a run")
@@ -184,7 +178,11 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
         draft.miss(config.file, "dataset", "is missing; name the data set to train on")
         return
     section = {"cpt": "corpus", "kto": "thumbs_set"}.get(stage, "sft_set")
-    info = DatasetInfo.find(folder, config.file)
+    try:
+        info = DatasetInfo.find(folder, config.file)
+    except Unusable as error:
+        joined.refuse("dataset_dir" if "dataset_dir" in joined.settings else "dataset", str(error))
+        return
     add_sources(joined, section, info, datasets, limit, place)
     if stage == "cpt":
         # With its separator a full chunk fills a row.
@@ -198,134 +196,3 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
         draft.put("sft_set.max_tokens", max(16, length), "cutoff_len")
         draft.put("sft_set.eval_share", 0.05, "held out for the gate, never trained on")
         draft.put("sft_set.max_quarantined_share", 1.0, "LLaMA-Factory drops bad rows; the quarantine file lists them")
-
-
-def _seeds(joined: Joined) -> None:
-    data_seed = joined.get("data_seed", integer)
-    entry = joined.draft.entries.get(f"{joined.stage}.seed")
-    if data_seed is not None and entry is not None and data_seed != entry.value:
-        joined.refuse("data_seed", f"is {data_seed} where seed is {entry.value}; a lane has one seed, set them equal")
-    else:
-        joined.tell("data_seed", "same", "equals seed")
-
-
-def _lora(joined: Joined) -> None:
-    keys = ("lora_rank", "lora_alpha", "lora_dropout", "lora_target")
-    if joined.draft.entries[f"{joined.stage}.finetuning"].value == "full":
-        for key in keys:
-            joined.read.add(key)
-            joined.tell(key, "unread", "is not read with finetuning_type: full in LLaMA-Factory either")
-        return
-    rank = joined.get("lora_rank", integer, 8)
-    joined.put("lora_r", rank, "lora_rank")
-    joined.put("lora_alpha", joined.get("lora_alpha", integer, 2 * rank), "lora_alpha")
-    joined.put("lora_dropout", joined.get("lora_dropout", number, 0.0), "lora_dropout")
-    targets = joined.get("lora_target", names, ["all"])
-    note = "all linear layers of a decoder block" if targets == ["all"] else ""
-    joined.put("lora_targets", ALL_LINEAR if targets == ["all"] else targets, "lora_target", note)
-
-
-def _precision(joined: Joined) -> None:
-    given = [key for key in ("bf16", "pure_bf16", "fp16") if joined.get(key, flag, False)]
-    source = given[0] if given else "bf16"
-    notes = {
-        "fp16": "bfloat16 in place of float16: the same memory, no loss scaling; needs a GPU since Ampere",
-        "pure_bf16": "the LoRA and its optimizer state stay fp32",
-    }
-    joined.put("precision", "bf16", source, notes.get(source, ""))
-    for key in ("bf16", "pure_bf16", "fp16"):
-        if key != source:
-            joined.tell(key, "unneeded", "the base computes in bf16, as its checkpoint is stored")
-    disabled = joined.get("disable_gradient_checkpointing", flag, False)
-    wanted = joined.get("gradient_checkpointing", flag, True) and not disabled
-    key = "gradient_checkpointing" if "gradient_checkpointing" in joined.settings else "disable_gradient_checkpointing"
-    joined.put("activation_checkpointing", wanted, key)
-    if key == "gradient_checkpointing":
-        joined.tell("disable_gradient_checkpointing", "translated", f"-> activation_checkpointing: {wanted}")
-
-
-def _ranks(joined: Joined, file: Path) -> None:
-    workers = joined.get("ray_num_workers", integer, 1)
-    if workers > 1:
-        joined.put("num_processes", workers, "ray_num_workers")
-        joined.draft.put(f"{joined.stage}.placement", "ray", "ray_num_workers", joined.settings["ray_num_workers"])
-    elif f"{joined.stage}.num_processes" not in joined.draft.entries:
-        joined.tell("ray_num_workers", "same", "one process")
-        joined.draft.tell(
-            "(GPUs)",
-            "look",
-            f"{joined.stage}: LLaMA-Factory trains on every GPU that it sees, which no config says; the recipe has one "
-            "process. With N GPUs, give --num_processes=N: rows per step are batch_size x gradient_accumulation x N",
-        )
-    backend = joined.get("deepspeed", lambda value: backend_of(value, file))
-    if backend is not None:
-        joined.put("backend", backend, "deepspeed")
-
-
-def _batching(joined: Joined) -> None:
-    packing = joined.get("packing", flag)
-    if joined.stage == "cpt":
-        if packing is False:
-            joined.refuse("packing", "documents of a corpus are always packed; remove the key")
-        joined.tell("packing", "same", "documents are packed without losing a token")
-        return
-    neat = joined.get("neat_packing", flag, False)
-    if packing and not neat:
-        joined.refuse("packing", "conversations of a row would see each other; set neat_packing: true as well")
-        return
-    joined.tell("packing", "same", "neat_packing decides")
-    if neat:
-        joined.put("batching", "packed", "neat_packing", "conversations of a row are apart from each other")
-    else:
-        joined.tell("neat_packing", "same", "rows are padded")
-
-
-def _validation(joined: Joined) -> None:
-    choices = one_of({"steps": True, "no": False, False: False}, "validation losses are taken every so many steps")
-    key = "eval_strategy" if "eval_strategy" in joined.settings else "evaluation_strategy"
-    wanted = joined.get(key, choices, False)
-    joined.read |= {"eval_strategy", "evaluation_strategy"}
-    logging = joined.draft.entries.get(f"{joined.stage}.logging_steps")
-    every = joined.get("eval_steps", _steps, logging.value if logging else 500)
-    if wanted:
-        joined.put("eval_every", every, "eval_steps", "eval_strategy: steps")
-        joined.tell(key, "translated", f"-> eval_every: {every}")
-    else:
-        joined.tell(key, "translated", "-> eval_every is left out: one validation loss, at the end")
-        joined.tell("eval_steps", "unread", "is not read without eval_strategy: steps in LLaMA-Factory either")
-
-
-def _preferences(joined: Joined) -> None:
-    weight = joined.get("pref_ftx", number, 0.0)
-    if joined.stage == "dpo":
-        joined.put("sft_weight", weight, "pref_ftx")
-    elif weight:
-        joined.refuse("pref_ftx", "KTO has no SFT term in a lane; set it to 0")
-    else:
-        joined.tell("pref_ftx", "same", "0: no SFT term")
-
-
-def _keeping(joined: Joined) -> None:
-    strategy = joined.get(
-        "save_strategy", one_of({k: k for k in ("steps", "epoch", "no", False)}, "steps, epoch or no")
-    )
-    every = joined.get("save_steps", _steps)
-    joined.tell("save_strategy", "unneeded", "a lane keeps resumable checkpoints every checkpoint_every steps")
-    if every is not None and strategy in (None, "steps"):
-        joined.put("checkpoint_every", every, "save_steps")
-    else:
-        joined.tell("save_steps", "unread", "is not read without save_strategy: steps in LLaMA-Factory either")
-    trackers = joined.get("report_to", _trackers, [])
-    joined.put("report_to", trackers, "report_to", "MLflow is always on")
-
-
-def _steps(value: Any) -> int:
-    if number(value) < 1:
-        raise Unusable(f"{value!r} is a share of all steps; write the number of steps")
-    return integer(value)
-
-
-def _trackers(value: Any) -> list[str]:
-    known: dict[str, list[str]] = {"wandb": ["wandb"], "tensorboard": ["tensorboard"], "none": [], "mlflow": []}
-    convert = one_of(known | {"all": ["tensorboard", "wandb"]}, "trackers are MLflow, TensorBoard and W&B")
-    return sorted({tracker for name in names(value) for tracker in convert(name)})

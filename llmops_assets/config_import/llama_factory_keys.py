@@ -1,31 +1,16 @@
-"""LLaMA-Factory's training arguments (0.9.5, with those of transformers that its examples use) as a table.
+"""LLaMA-Factory's training arguments (0.9.5, with those of the transformers that it runs with) as a table.
 
 Adding a key is one line. Defaults are LLaMA-Factory's, written into the recipe where the config is silent.
 """
 
-from llmops_assets.config_import.rules import (
-    CHAT,
-    PREFERENCES,
-    Goes,
-    Joint,
-    KeyTable,
-    Only,
-    Refused,
-    Rule,
-    Unneeded,
-)
+from llmops_assets.config_import.llama_factory_run_keys import ALWAYS_ON, GENERATION, MEDIA, OWN_FILES, RUN_KEYS, SPEED
+from llmops_assets.config_import.rules import CHAT, PREFERENCES, Goes, Joint, KeyTable, Only, Refused, Rule, Unneeded
 from llmops_assets.config_import.values import integer, number, one_of, share, text
-from llmops_assets.training.specs import LORA_TARGETS
 
 _DPO, _KTO, _CPT, _SFT = frozenset({"dpo"}), frozenset({"kto"}), frozenset({"cpt"}), frozenset({"sft"})
 
 _OPTIMIZER = "a lane trains with AdamW; remove the key to accept that, which is another experiment"
 _EXTENSION = "lanes have no such method; set it to false, or keep this training where it is"
-_OWN_FILES = "a lane keeps its files in the artifact store, under the hash of what made them"
-_ALWAYS_ON = "what it switches on or off happens by itself in a lane"
-_SPEED = "changes how fast or on how much memory, not what is computed; a lane decides by itself"
-_GENERATION = "is about generating text, not about training"
-_MEDIA = "is about images, video or sound; lanes are text"
 _TRUST = (
     "a lane never runs code from a model repository; the models of transformers need none. If the base needs it, "
     "loading fails with a sentence"
@@ -73,18 +58,16 @@ _KEYS: dict[str, Rule] = {
     "data_seed": Joint("must equal seed, which a lane uses for both"),
     "overwrite_cache": Unneeded("prepared data are assets under the hash of their input; a stale cache cannot be hit"),
     "tokenized_path": Unneeded("prepared data are assets, and reused by themselves"),
-    "preprocessing_num_workers": Unneeded(_SPEED),
-    "preprocessing_batch_size": Unneeded(_SPEED),
-    "dataloader_num_workers": Unneeded(
-        "rows are tokenised before training, and read from Arrow by the training process"
-    ),
-    "dataloader_pin_memory": Unneeded(_SPEED),
-    "dataloader_persistent_workers": Unneeded(_SPEED),
-    "dataloader_prefetch_factor": Unneeded(_SPEED),
+    "preprocessing_num_workers": Unneeded(SPEED),
+    "preprocessing_batch_size": Unneeded(SPEED),
+    "dataloader_num_workers": Joint("prefetch: on, where it is above 0"),
+    "dataloader_pin_memory": Unneeded(SPEED),
+    "dataloader_persistent_workers": Unneeded(SPEED),
+    "dataloader_prefetch_factor": Unneeded(SPEED),
     "dataloader_drop_last": Only((False,), "a lane trains on every row of an epoch; set it to false"),
-    "data_shared_file_system": Unneeded(_OWN_FILES),
+    "data_shared_file_system": Unneeded(OWN_FILES),
     "buffer_size": Unneeded("is read with streaming: true, which is refused"),
-    "media_dir": Unneeded(_MEDIA),
+    "media_dir": Unneeded(MEDIA),
     "remove_unused_columns": Unneeded("prepared rows hold the columns that are read, and no others"),
     "group_by_length": Only((False,), "it changes which rows share a batch; set it to false, or neat_packing: true"),
     "train_sampling_strategy": Only(("random",), "a lane shuffles by its seed"),
@@ -121,7 +104,7 @@ _KEYS: dict[str, Rule] = {
     "lora_rank": Joint("lora_r; default 8"),
     "lora_alpha": Joint("lora_alpha; default twice the rank"),
     "lora_dropout": Joint("lora_dropout; must be 0 for dpo and kto"),
-    "lora_target": Joint("lora_targets; all -> the seven linear layers of Llama, Qwen2 and Qwen3, Mistral, Gemma"),
+    "lora_target": Joint("lora_targets; all -> the linear layers of the base's family, see lora_layers.py"),
     "additional_target": Refused("a lane trains LoRA layers alone, so that vLLM can serve the adapter; remove the key"),
     "use_rslora": Only((False,), "set it to false and lora_alpha to alpha * sqrt(rank), which is the same scale"),
     "use_dora": Only((False,), "vLLM cannot serve DoRA; set it to false"),
@@ -142,8 +125,8 @@ _KEYS: dict[str, Rule] = {
     "quantization_device_map": Unneeded("is for inference; LLaMA-Factory itself refuses it in training"),
     "disable_gradient_checkpointing": Joint("activation_checkpointing: the opposite; on by default, as there"),
     "gradient_checkpointing": Joint("activation_checkpointing"),
-    "gradient_checkpointing_kwargs": Unneeded(_SPEED),
-    "use_reentrant_gc": Unneeded(_SPEED),
+    "gradient_checkpointing_kwargs": Unneeded(SPEED),
+    "use_reentrant_gc": Unneeded(SPEED),
     "flash_attn": Goes(
         "stage.attention",
         one_of(
@@ -162,11 +145,11 @@ _KEYS: dict[str, Rule] = {
     "torch_compile_mode": Only(("default",), "layers are compiled in the default mode"),
     "upcast_layernorm": Unneeded("norms of Llama and Qwen compute in fp32 by themselves"),
     "upcast_lmhead_output": Unneeded("the loss is computed in fp32 by itself"),
-    "enable_liger_kernel": Unneeded(_SPEED),
-    "use_liger_kernel": Unneeded(_SPEED),
+    "enable_liger_kernel": Unneeded(SPEED),
+    "use_liger_kernel": Unneeded(SPEED),
     "use_unsloth": Only((False,), "another implementation of training; set it to false"),
     "use_unsloth_gc": Unneeded("activation_checkpointing is the lane's way to the same result"),
-    "low_cpu_mem_usage": Unneeded(_ALWAYS_ON),
+    "low_cpu_mem_usage": Unneeded(ALWAYS_ON),
     "shift_attn": Only((False,), _EXTENSION),
     "rope_scaling": Refused("the base model's own config.json decides; put the scaling there"),
     "mixture_of_depths": Refused(_EXTENSION),
@@ -177,7 +160,7 @@ _KEYS: dict[str, Rule] = {
     "new_special_tokens_config": Refused("a lane keeps the base's vocabulary; add the tokens to a base of your own"),
     "init_special_tokens": Unneeded("is read with new_special_tokens_config, which is refused"),
     "split_special_tokens": Unneeded("special tokens inside the text of users are always neutralised in a lane"),
-    "use_fast_tokenizer": Unneeded(_ALWAYS_ON),
+    "use_fast_tokenizer": Unneeded(ALWAYS_ON),
     "trust_remote_code": Unneeded(_TRUST),
     # Where and on how many
     "deepspeed": Joint("backend: zero1, zero2 or zero3, by the file's stage; offload is refused"),
@@ -186,7 +169,7 @@ _KEYS: dict[str, Rule] = {
     "fsdp": Refused("a lane shards with DeepSpeed; remove the key and give a deepspeed file of stage 3"),
     "fsdp_config": Refused("a lane shards with DeepSpeed; remove the key and give a deepspeed file of stage 3"),
     "ddp_timeout": Unneeded("data are prepared before the ranks start, so none waits for another to tokenise"),
-    "ddp_find_unused_parameters": Unneeded(_ALWAYS_ON),
+    "ddp_find_unused_parameters": Unneeded(ALWAYS_ON),
     "ddp_backend": Unneeded("NCCL between GPUs and gloo between CPUs, by themselves"),
     "local_rank": Unneeded("the launcher sets it"),
     "master_addr": Unneeded("the launcher sets it"),
@@ -201,11 +184,9 @@ _KEYS: dict[str, Rule] = {
     "evaluation_strategy": Joint("the old name of eval_strategy"),
     "eval_steps": Joint("eval_every"),
     "per_device_eval_batch_size": Unneeded("the validation loss does not depend on it; batch_size is used"),
-    "eval_accumulation_steps": Unneeded(_SPEED),
-    "early_stopping_steps": Goes("stage.early_stop_evaluations", integer),
-    "load_best_model_at_end": Only(
-        (False,), "an adapter is the last one trained, and early_stop_evaluations ends in time; set it to false"
-    ),
+    "eval_accumulation_steps": Unneeded(SPEED),
+    "early_stopping_steps": Joint("early_stop_evaluations, which publishes the weights of the best evaluation"),
+    "load_best_model_at_end": Joint("goes with early_stopping_steps; alone it is refused"),
     "metric_for_best_model": Only(("loss", "eval_loss"), "a lane stops early by the validation loss"),
     "greater_is_better": Only((False,), "a lane stops early by the validation loss"),
     "compute_accuracy": Unneeded("token accuracy is measured where an answer is scored, in the report"),
@@ -235,39 +216,6 @@ _KEYS: dict[str, Rule] = {
     "ref_model": Joint("must be the base model, with ref_model_adapters the parent adapter", PREFERENCES),
     "ref_model_adapters": Joint("must be the parent adapter, which is a lane's reference", PREFERENCES),
     "ref_model_quantization_bit": Refused("reference and policy share one base in a lane; remove it", PREFERENCES),
-    # Watching and keeping
-    "logging_steps": Goes("stage.logging_steps", integer),
-    "logging_strategy": Only(("steps",), "a lane reports every logging_steps"),
-    "logging_first_step": Unneeded(_ALWAYS_ON),
-    "logging_dir": Unneeded(_OWN_FILES),
-    "log_level": Unneeded("changes what is printed alone"),
-    "disable_tqdm": Unneeded("changes what is printed alone"),
-    "plot_loss": Unneeded("every adapter's asset page has its loss curve"),
-    "include_num_input_tokens_seen": Unneeded("tokens seen and tokens/s are always counted"),
-    "include_tokens_per_second": Unneeded("tokens seen and tokens/s are always counted"),
-    "include_effective_tokens_per_second": Unneeded("tokens/s count no padding in a lane"),
-    "print_param_status": Unneeded("changes what is printed alone"),
-    "report_to": Joint("wandb, tensorboard -> report_to; mlflow is always on; others are refused"),
-    "run_name": Unneeded("runs are named after recipe and asset"),
-    "project": Unneeded("runs are named after recipe and asset"),
-    "use_swanlab": Only((False,), "trackers are MLflow, TensorBoard and W&B; set it to false"),
-    "save_steps": Joint("checkpoint_every; a share of the run is refused"),
-    "save_strategy": Joint("steps is what a lane does; others leave checkpoint_every at its default"),
-    "save_total_limit": Goes("stage.keep_checkpoints", integer),
-    "save_only_model": Unneeded("checkpoints can always be resumed from"),
-    "save_on_each_node": Unneeded(_OWN_FILES),
-    "save_safetensors": Unneeded(_ALWAYS_ON),
-    "overwrite_output_dir": Unneeded(_OWN_FILES + ", so nothing is ever overwritten"),
-    "resume_from_checkpoint": Only((False, True), "a lane resumes its own checkpoints by itself; remove the key"),
-    "ignore_data_skip": Only((False,), "a resumed run goes on where it stopped"),
-    "cache_dir": Unneeded("set HF_HOME where the run runs"),
-    "hf_hub_token": Refused("no secrets in recipes; set HF_TOKEN where the run runs, and remove the key"),
-    "ms_hub_token": Refused("no secrets in recipes, and models come from the Hugging Face hub; remove the key"),
-    "om_hub_token": Refused("no secrets in recipes, and models come from the Hugging Face hub; remove the key"),
-    "hub_token": Refused("no secrets in recipes; set HF_TOKEN where the run runs, and remove the key"),
-    "push_to_hub": Only((False,), "a lane publishes after its gate, never from training; set it to false"),
-    "adapter_folder": Unneeded("adapters are found by their version"),
-    "offload_folder": Unneeded(_OWN_FILES),
     # Optimizers and losses of their own
     "use_galore": Only((False,), _EXTENSION),
     "use_apollo": Only((False,), _EXTENSION),
@@ -282,27 +230,8 @@ _KEYS: dict[str, Rule] = {
     "use_megatron_bridge": Only((False,), "a lane trains with TRL and DeepSpeed; set it to false"),
     "use_hyper_parallel": Only((False,), "a lane trains with TRL and DeepSpeed; set it to false"),
     "use_kt": Only((False,), "a lane trains with TRL and DeepSpeed; set it to false"),
-    "use_v1_kernels": Unneeded(_SPEED),
+    "use_v1_kernels": Unneeded(SPEED),
     "fp8": Only((False,), "a lane computes in bf16 or fp32; set it to false"),
-    # Text generation
-    "max_new_tokens": Unneeded(_GENERATION),
-    "do_sample": Unneeded(_GENERATION),
-    "temperature": Unneeded(_GENERATION),
-    "top_p": Unneeded(_GENERATION),
-    "top_k": Unneeded(_GENERATION),
-    "num_beams": Unneeded(_GENERATION),
-    "repetition_penalty": Unneeded(_GENERATION),
-    "length_penalty": Unneeded(_GENERATION),
-    "skip_special_tokens": Unneeded(_GENERATION),
-    "max_length": Unneeded(_GENERATION + "; the length of training rows is cutoff_len"),
-    "eval_num_beams": Unneeded(_GENERATION),
-    "use_kv_cache": Unneeded(_GENERATION),
-    "infer_backend": Unneeded(_GENERATION),
-    "infer_dtype": Unneeded(_GENERATION),
-    "generation_max_length": Unneeded(_GENERATION),
-    "generation_num_beams": Unneeded(_GENERATION),
-    "crop_to_patches": Unneeded(_MEDIA),
-    "use_audio_in_video": Unneeded(_MEDIA),
     "module_dropout": Unneeded("is read with finetuning_type: oft, which is refused"),
     "enable_torch_profiler": Only((False,), "a lane has no profiler switch; set it to false"),
     "profile_modules": Unneeded("is read with enable_torch_profiler, which is refused"),
@@ -314,10 +243,10 @@ _FAMILIES: dict[str, Rule] = {
         f"{name}_": Unneeded(f"is read with use_{name}, which is refused")
         for name in ("galore", "apollo", "badam", "hyper_parallel", "kt", "swanlab", "asft", "eaft")
     },
-    **{f"{name}_": Unneeded(_MEDIA) for name in ("image", "video", "audio")},
-    **{f"{name}_": Unneeded(_GENERATION) for name in ("vllm", "sglang")},
-    "freeze_vision": Unneeded(_MEDIA),
-    "freeze_multi_modal": Unneeded(_MEDIA),
+    **{f"{name}_": Unneeded(MEDIA) for name in ("image", "video", "audio")},
+    **{f"{name}_": Unneeded(GENERATION) for name in ("vllm", "sglang")},
+    "freeze_vision": Unneeded(MEDIA),
+    "freeze_multi_modal": Unneeded(MEDIA),
     "freeze_language_model": Only((False,), _EXTENSION),
     "freeze_": Unneeded("is read with finetuning_type: freeze, which is refused"),
     "oft_": Unneeded("is read with finetuning_type: oft, which is refused"),
@@ -340,10 +269,9 @@ _ALIASES = {
     "epochs": "num_train_epochs",
 }
 
-LLAMA_FACTORY = KeyTable("LLaMA-Factory", _KEYS, _FAMILIES, _ALIASES)
+LLAMA_FACTORY = KeyTable("LLaMA-Factory", _KEYS | RUN_KEYS, _FAMILIES, _ALIASES)
 
 SECTIONS = {"pt": "cpt", "sft": "sft", "kto": "kto", "dpo": "dpo"}
-ALL_LINEAR = list(LORA_TARGETS)
 
 # Templates that are the chat template that models of a family bring along; anything else would train other prompts.
 TEMPLATES = {
@@ -356,5 +284,5 @@ TEMPLATES = {
     "gemma": r"gemma-.*it",
     "gemma2": r"gemma-2-.*it",
     "phi4": r"phi-4",
-    "deepseek": r"deepseek-.*chat",
+    "deepseek": r"deepseek-llm-.*chat",
 }

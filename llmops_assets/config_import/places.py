@@ -17,9 +17,12 @@ class Place:
         """The lane's name, which is that of the file."""
         return self.out.stem
 
-    def data_file(self, name: str) -> Path:
-        """Return where the converted rows of data set `name` go: a folder beside the recipe."""
-        return self.out.parent / f"{self.name}_data" / f"{source_name(name)}.jsonl"
+    def data_file(self, section: str, name: str) -> Path:
+        """Return where the rows of data set `name`, converted for `section`, go: a folder beside the recipe.
+
+        Sections may read a set of one name as different rows, or find it in data folders of their own.
+        """
+        return self.out.parent / f"{self.name}_data" / f"{section}-{source_name(name)}.jsonl"
 
     def pattern(self, file: Path) -> str:
         """Return `file` as a pattern of a source, relative to the recipe's folder."""

@@ -55,7 +55,14 @@ def read_overrides(arguments: Sequence[str]) -> list[Setting]:
         key, separator, value = argument.removeprefix("--").partition("=")
         if not separator or not key or not argument.startswith("--"):
             raise ConfigImportError(f"{argument}: overrides are written --key=value, such as --learning_rate=2e-5")
-        settings.append(Setting(key.replace("-", "_"), yaml.safe_load(value), Path(), 0))
+        try:
+            read = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that there are not
+            raise ConfigImportError(
+                f"--{key} (command line): {value!r} is no YAML value ({_first_line(error)}); write a number, true, "
+                "false, a name, or a text in quotes: --key='\"[text]\"'"
+            ) from error
+        settings.append(Setting(key.replace("-", "_"), read, Path(), 0))
     return settings
 
 
@@ -86,6 +93,10 @@ def _settings(root: yaml.MappingNode, file: Path, groups: frozenset[str], seen: 
         seen[key] = line
         try:
             value = constructor.construct_object(value_node, deep=True)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigImportError(f"{file}:{line}: {key}: {error}; plain YAML values only") from error
         yield Setting(key, value, file, line)
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "problem", None) or error).splitlines()[0]

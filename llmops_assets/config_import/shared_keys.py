@@ -27,8 +27,8 @@ def put_base_model(joined: Joined, key: str, revision_key: str, file: Path, plac
         if key not in joined.settings:
             draft.miss(file, key, "is missing; name the base model")
         return ""
-    folder = next((path for path in (Path(name), file.parent / name) if path.is_dir()), None)
-    shown = str(folder.resolve()) if folder else name
+    folder = model_folder(name, file)
+    shown = str(folder) if folder else name
     known = draft.entries.get("base_model.name")
     if known is not None and known.value != shown:
         joined.refuse(key, f"is {name}, and the config before it has {known.value}; a lane has one base model")
@@ -36,16 +36,40 @@ def put_base_model(joined: Joined, key: str, revision_key: str, file: Path, plac
     draft.put("base_model.name", shown, key, joined.settings[key])
     draft.tell(key, "translated", f"-> base_model.name: {shown}")
     pinned = revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    if pinned:
+    pin = draft.entries.get("base_model.revision")
+    if pinned and pin is not None and pin.value != revision:
+        joined.refuse(revision_key, f"is {revision}, and the config before it has {pin.value}; a lane has one base")
+    elif pinned:
         draft.put("base_model.revision", revision, revision_key, joined.settings[revision_key])
         joined.tell(revision_key, "translated", f"-> base_model.revision: {revision}")
-    elif folder is None:
+    elif folder is None and pin is None:
         draft.tell(key, "look", f"{name} is not pinned: set base_model.revision to a commit of the hub")
     if joined.stage != "cpt" and re.search(_NO_CHAT_TEMPLATE, name.lower()):
         draft.tell(
             key, "look", f"{name} has no chat template, which a lane needs for chats; its -Instruct model has one"
         )
     return name
+
+
+def model_folder(name: str, file: Path) -> Path | None:
+    """Return the folder of a model that the config `file` names; None for a hub id."""
+    found = next((path for path in (Path(name), file.parent / name) if path.is_dir()), None)
+    return found.resolve() if found else None
+
+
+def put_default_base_model(joined: Joined, key: str, name: str, revision: str) -> None:
+    """Write the `base_model` that the value of `key` stands for, unless a config before has the same one."""
+    known = joined.draft.entries.get("base_model.name")
+    if known is None:
+        comment = f"default of {key}: {joined.settings[key].value}"
+        joined.draft.put("base_model.name", name, comment, joined.settings[key])
+        joined.draft.put("base_model.revision", revision)
+    elif known.value != name:
+        joined.refuse(
+            key,
+            f"stands for {name}, and the config before it has {known.value}; a lane has one base model, so name the "
+            "same one in both",
+        )
 
 
 def put_duration(joined: Joined, epochs_key: str, default_epochs: float) -> None:

@@ -1,7 +1,7 @@
 """Base model, tokenizer and LoRA: the only place where they are loaded or made."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,10 @@ class BaseModelUnavailable(LlmopsError):
 
 class QuantizationUnavailable(LlmopsError):
     """A quantised base is asked for, but bitsandbytes is not installed."""
+
+
+class UnknownLoraTargets(LlmopsError):
+    """`lora_targets` names layers that the base model does not have."""
 
 
 def load_base_model(
@@ -97,7 +101,10 @@ def new_adapter(model: PreTrainedModel, spec: StageSpec, *, fp32: bool = True) -
     """Wrap `model` with a fresh LoRA (Hu et al. 2021, arXiv 2106.09685) drawn from `spec.seed`.
 
     `fp32` keeps the LoRA in float32 over a bfloat16 base; ZeRO-3 needs one dtype for all parameters.
+
+    Raises UnknownLoraTargets.
     """
+    _require_layers(model, spec.lora_targets)
     config = LoraConfig(
         r=spec.lora_r,
         lora_alpha=spec.lora_alpha,
@@ -148,6 +155,24 @@ def load_adapter(
         raise CorruptAdapter(
             f"adapter {ref.path} does not fit base {base.name}: {str(error).splitlines()[0]}; materialize it again"
         ) from error
+
+
+def _require_layers(model: PreTrainedModel, targets: Sequence[str]) -> None:
+    # PEFT is content with one entry that matches: the layers of all others would stay untrained without a word.
+    names = [name for name, _ in model.named_modules()]
+    missing = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in names)]
+    if not missing:
+        return
+    output = model.get_output_embeddings()
+    layers = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if ("Linear" in type(module).__name__ or type(module).__name__ == "Conv1D") and module is not output
+    }
+    raise UnknownLoraTargets(
+        f"lora_targets: {', '.join(missing)} matches no layer of {type(model).__name__}; its linear layers are "
+        f"{', '.join(sorted(layers)) or 'none'}. Set lora_targets in the recipe to those that shall be trained"
+    )
 
 
 def _grown(

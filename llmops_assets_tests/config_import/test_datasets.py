@@ -40,7 +40,7 @@ def test_sharegpt_rows_are_converted_and_messages_read_where_they_lie(desk: Desk
     turns = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]
     assert conversations(desk, config) == [turns, turns]
     _, result = desk.bring(config)
-    assert [file.name for file in result.data_files] == ["sharegpt.jsonl"]
+    assert [file.name for file in result.data_files] == ["sft_set-sharegpt.jsonl"]
 
 
 def test_columns_and_history_of_the_registry_are_followed(desk: Desk, llama_factory: Make) -> None:

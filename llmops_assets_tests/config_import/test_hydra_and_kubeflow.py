@@ -120,11 +120,27 @@ def test_pipeline_runs_of_one_student_become_sft_then_kd(desk: Desk) -> None:
     assert PIPELINE.keys() <= {line.key for line in result.report}
 
 
+def test_a_teacher_that_is_a_folder_is_named_for_the_lane_as_well(desk: Desk) -> None:
+    (desk.folder / "teacher").mkdir()
+    recipe, _ = desk.bring(desk.write("kd.yaml", {**PIPELINE, "train_type": "KD", "teacher": "teacher"}))
+    assert recipe.teacher is not None
+    assert recipe.teacher.name == str(desk.folder / "teacher")
+
+
 def test_the_flow_type_chooses_the_student(desk: Desk) -> None:
     config = {**PIPELINE, "student": "", "flow_type": "CodeGen"}
     recipe, _ = desk.bring(desk.write("sft.yaml", config))
     assert recipe.base_model.name == "Qwen/Qwen2.5-Coder-3B"
     assert recipe.base_model.revision is not None
+
+
+def test_a_default_student_beside_another_one_is_refused_and_the_same_one_kept(desk: Desk) -> None:
+    silent = {**PIPELINE, "student": "", "train_type": "KD"}
+    sft = desk.write("sft.yaml", {**PIPELINE, "student": "Qwen/Qwen3-4B"})
+    message = desk.complaint(sft, desk.write("kd.yaml", silent))
+    assert "flow_type: stands for Qwen/Qwen2.5-3B-Instruct, and the config before it has Qwen/Qwen3-4B" in message
+    recipe, _ = desk.bring(desk.write("sft.yaml", PIPELINE), desk.write("kd.yaml", silent))
+    assert (recipe.base_model.name, recipe.base_model.revision) == ("Qwen/Qwen2.5-3B-Instruct", None)
 
 
 @pytest.mark.parametrize(

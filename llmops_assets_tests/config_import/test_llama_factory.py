@@ -68,6 +68,12 @@ HONOURED: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
         {"val_size": 0.1, "eval_strategy": "steps", "eval_steps": 5},
         {"sft.early_stop_evaluations": 2},
     ),
+    "load_best_model_at_end": (
+        True,
+        {"val_size": 0.1, "eval_strategy": "steps", "eval_steps": 5, "early_stopping_steps": 2},
+        {"sft.early_stop_evaluations": 2},
+    ),
+    "dataloader_num_workers": (4, {}, {"sft.prefetch": "on"}),
     "logging_steps": (3, {}, {"sft.logging_steps": 3}),
     "save_steps": (4, {}, {"sft.checkpoint_every": 4}),
     "save_strategy": ("epoch", {"save_steps": 4}, {"sft.checkpoint_every": 50}),
@@ -157,6 +163,13 @@ def test_where_the_config_is_silent_its_own_defaults_are_written(desk: Desk, lla
     assert (sft.batch_size, sft.gradient_accumulation, sft.max_length) == (8, 1, 2048)
     assert (sft.lora_r, sft.lora_alpha, sft.lora_targets) == (8, 16, list(LORA_TARGETS))
     assert (sft.weight_decay, sft.warmup_ratio, sft.activation_checkpointing) == (0.0, 0.0, True)
+
+
+def test_the_first_stage_of_a_chain_has_no_adapter_to_merge(desk: Desk, llama_factory: Make) -> None:
+    recipe, result = desk.bring(desk.write("sft.yaml", llama_factory(create_new_adapter=True)))
+    assert recipe.sft is not None
+    assert recipe.sft.adapter_mode == "continue"
+    assert [line.outcome for line in result.report if line.key == "create_new_adapter"] == ["unread"]
 
 
 def test_three_configs_of_a_chain_become_one_lane(desk: Desk, llama_factory: Make) -> None:
