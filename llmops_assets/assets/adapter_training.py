@@ -19,15 +19,12 @@ from llmops_assets.resources.lost_rank import RankLost
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.settings import configs_dir
+from llmops_assets.training.digests import file_sha256
+from llmops_assets.training.identity import RUNTIME_ONLY, on_one_rank
 from llmops_assets.training.job import BaseModelRef, TrainingJob
 from llmops_assets.training.loss_curve import loss_curve_png
 from llmops_assets.training.specs import AnyStageSpec
 from llmops_assets.training.steps import total_steps
-
-# Settings that decide where a training runs and how it is watched, not what comes out of it.
-RUNTIME_ONLY = frozenset(
-    {"logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement", "report_to", "loss_spike_factor"}
-)
 
 # A killed rank is bad luck once; twice it is a machine that is too small.
 RETRIES_OF_A_LOST_RANK = 1
@@ -62,6 +59,15 @@ def adapter_inputs(request: AdapterRequest, base: BaseModelRef) -> dict[str, str
     return inputs | ({"parent_adapter": adapter_sha256(request.parent)} if request.parent is not None else {})
 
 
+def engine_inputs(spec: AnyStageSpec) -> dict[str, str]:
+    """Return the sha256 of the DeepSpeed file of a ZeRO backend, by the name that it has in a manifest's inputs.
+
+    Apart from `adapter_inputs`, which all points of a sweep share, for a backend may be swept.
+    """
+    file = _deepspeed_file(spec.backend)
+    return {} if file is None else {"deepspeed_config": file_sha256(file)}
+
+
 def train_adapter(
     context: dg.AssetExecutionContext,
     request: AdapterRequest,
@@ -87,7 +93,7 @@ def train_adapter(
         recipe=request.recipe.name,
         asset=request.asset,
         spec=request.spec,
-        inputs=adapter_inputs(request, base),
+        inputs=adapter_inputs(request, base) | engine_inputs(request.spec),
         code_version=request.code_version,
         runtime_only=RUNTIME_ONLY,
         equivalent=on_one_rank(request.spec),
@@ -171,20 +177,16 @@ def _train(
     return Built(summary=figures, run_card=run_card)
 
 
-def on_one_rank(spec: AnyStageSpec) -> dict[str, int]:
-    """Return the setting of one rank that trains on the same rows, step by step (see training/whole_steps.py).
-
-    Specs that come to the same share an artifact and its checkpoints, so a run may go on with fewer ranks, or more. The
-    sums of their gradients are rounded alike if there are two micro batches a step, and to float precision otherwise.
-    """
-    return {"num_processes": 1, "gradient_accumulation": spec.num_processes * spec.gradient_accumulation}
-
-
-def _deepspeed_config(backend: str) -> dict[str, Any] | None:
+def _deepspeed_file(backend: str) -> Path | None:
     """Return configs/deepspeed/<backend>.json, or None for the backends that run without DeepSpeed."""
     if not backend.startswith("zero"):
         return None
-    return json.loads((configs_dir() / "deepspeed" / f"{backend}.json").read_text())
+    return configs_dir() / "deepspeed" / f"{backend}.json"
+
+
+def _deepspeed_config(backend: str) -> dict[str, Any] | None:
+    file = _deepspeed_file(backend)
+    return None if file is None else json.loads(file.read_text(encoding="utf-8"))
 
 
 def _parent_card(parent: Artifact | None) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from llmops_assets.assets.parents import dpo_parent
 from llmops_assets.assets.prepared_rows import rows_name
 from llmops_assets.assets.reference_log_probs import NAME as REFERENCE_LOG_PROBS
 from llmops_assets.assets.reference_log_probs import current_reference, reference_policy
+from llmops_assets.errors import LlmopsError
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 from llmops_assets.resources.feedback import FeedbackResource
@@ -36,6 +37,10 @@ _DESCRIPTIONS = {
     "dpo": "LoRA adapter after direct preference optimization on people's votes. It continues the champion of its SFT "
     "line; reference_log_probs says what its reference policy is. Every new one is a minor version (v1.1, v1.2).",
 }
+
+
+class RowsNotPacked(LlmopsError):
+    """`batching: packed` for rows that were prepared one by one."""
 
 
 def adapter_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
@@ -87,7 +92,7 @@ def adapter_request(
 ) -> AdapterRequest:
     """Return everything that determines the adapter of the stage `spec`: today's rows, parent and reference.
 
-    Raises NotMaterialized, UnknownAnchor and StaleReference.
+    Raises NotMaterialized, RowsNotPacked, UnknownAnchor and StaleReference.
     """
     rows = latest_artifact(instance, artifacts, recipe.name, rows_name(spec.stage))
     spec = on_rows(spec, rows)
@@ -116,8 +121,18 @@ def adapter_request(
 
 
 def on_rows(spec: AnyStageSpec, rows: Artifact) -> AnyStageSpec:
-    """Return `spec` with what its rows have decided, so that the run card tells what was trained on."""
-    decided = PreparationSpec.model_validate(rows.manifest.spec).applied_to(spec)
+    """Return `spec` with what its rows have decided, so that the run card tells what was trained on.
+
+    Raises RowsNotPacked: single rows under `batching: packed` would train as padding_free.
+    """
+    prepared = PreparationSpec.model_validate(rows.manifest.spec)
+    if PreparationSpec.of(spec).packed and not prepared.packed:
+        raise RowsNotPacked(
+            f"{rows.manifest.recipe}/{rows.manifest.asset}: one conversation a row, but the adapter is asked for with "
+            f"batching: packed; set that in the recipe's {spec.stage} section and materialize {rows.manifest.asset} "
+            "again, or choose padding_free for the adapter"
+        )
+    decided = prepared.applied_to(spec)
     return type(spec).model_validate(spec.model_dump() | decided)
 
 

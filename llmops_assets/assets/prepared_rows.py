@@ -14,7 +14,7 @@ from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.preparation.job import PreparationJob, PreparationSpec
 from llmops_assets.training.specs import AnyStageSpec, KdSpec
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _SET_OF_STAGE = {"cpt": "corpus", "sft": "sft_set", "kd": "sft_set", "kto": "thumbs_set", "dpo": "preference_set"}
 _FIXED = frozenset({"stage", "packed"})
 _DESCRIPTIONS = {

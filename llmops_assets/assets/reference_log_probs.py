@@ -24,6 +24,8 @@ NAME = "reference_log_probs"
 REFERENCE = "reference"
 """Input of the asset: sha256 of the reference policy."""
 GPU_POOL = "gpu"
+# Where it is taken, as for the adapter that is trained against it.
+_RUNTIME_ONLY = frozenset({"device"})
 _ANCHOR = "anchor:"
 
 
@@ -66,7 +68,7 @@ def reference_log_probs_asset(recipe: Recipe, stage: DpoSpec) -> dg.AssetsDefini
             with feedback.open() as store:
                 reference = reference_policy(artifacts, store, parent, stage.reference)
             base = recipe.base_model.resolve()
-            request = _request(recipe, resolved(settings, config), base, rows, reference)
+            request = reference_request(recipe, resolved(settings, config), base, rows, reference)
             build = _builder(request, base, rows, adapter_ref(artifacts, reference), trainer)
             artifact, reused = build_once(artifacts, request, build)
         return materialized(artifact, reused=reused, metadata=artifact.manifest.summary)
@@ -123,9 +125,10 @@ def current_reference(
     return found
 
 
-def _request(
+def reference_request(
     recipe: Recipe, spec: ReferenceSpec, base: BaseModelRef, rows: Artifact, reference: Artifact
 ) -> BuildRequest:
+    """Return what makes the log-probs of `reference` on `rows` what they are; where they are taken is no part of it."""
     return BuildRequest(
         recipe=recipe.name,
         asset=NAME,
@@ -136,6 +139,7 @@ def _request(
             REFERENCE: adapter_sha256(reference),
         },
         code_version=CODE_VERSION,
+        runtime_only=_RUNTIME_ONLY,
     )
 
 

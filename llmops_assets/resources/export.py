@@ -8,7 +8,7 @@ from pathlib import Path
 from llmops_assets.errors import LlmopsError
 from llmops_assets.resources.supervised_process import SupervisedProcessFailed, run_supervised
 from llmops_assets.training.export.job import EXPORT_FILE, ExportJob, ExportResult
-from llmops_assets.training.export.worker import COMPLAINT
+from llmops_assets.training.worker_process import COMPLAINT
 
 _GRACE_SECONDS = 10.0
 

@@ -33,14 +33,18 @@ def plan_lines(recipe: Recipe, *, gpu: str, gpus: int, stage: str | None, config
         yield ""
         yield from _stage_lines(name, spec, shape, available, gpus)
     yield ""
-    yield "Estimated, not measured: rows of max_length throughout, attention by PyTorch's SDPA, TRL's fused LM head."
+    yield (
+        "Estimated, not measured: rows of max_length throughout, attention: auto as on a GPU without flash attention, "
+        "TRL's fused LM head."
+    )
 
 
 def _stage_lines(name: str, spec: AnyStageSpec, shape: ModelShape, available: float, gpus: int) -> Iterator[str]:
     found = estimate(spec, shape)
+    trained = "all weights" if spec.finetuning == "full" else f"LoRA r {spec.lora_r}"
     yield (
         f"{name}: {spec.backend} x{spec.num_processes}, {spec.precision}, quantization {spec.quantization}, batch_size "
-        f"{spec.batch_size} x max_length {spec.max_length}, LoRA r {spec.lora_r}, activation_checkpointing "
+        f"{spec.batch_size} x max_length {spec.max_length}, {trained}, activation_checkpointing "
         f"{str(spec.activation_checkpointing).lower()}"
     )
     yield lines_table(found)

@@ -13,6 +13,7 @@ from transformers import Trainer
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.model import ADAPTER
+from llmops_assets.training.process import is_main_rank
 
 _ZERO_OPTIMIZERS = {
     1: "DeepSpeedZeroOptimizer",
@@ -83,16 +84,18 @@ def require_engine(trainer: Trainer, backend: str) -> str:
     return type(wrapped).__name__
 
 
-def trained_tensors(trainer: Trainer, backend: str) -> dict[str, Tensor]:
+def trained_tensors(trainer: Trainer, backend: str, *, main_rank_only: bool = False) -> dict[str, Tensor]:
     """Return what was trained in float32 on the CPU; call it on every rank.
 
     A LoRA is named as in PEFT's files, a whole model as in its own. Under ZeRO it is read from the optimizer's float32
-    masters: a bfloat16 run passes on what it learned in full.
+    masters: a bfloat16 run passes on what it learned in full. With `main_rank_only` the other ranks take part in the
+    gathering and get nothing: a whole model once per rank may be more than the host's memory.
     """
     tensors = {}
     for name, parameter in _trained_parameters(trainer):
         full = _master(parameter) if zero_stage(backend) else parameter.detach()
-        tensors[name] = full.detach().float().cpu().clone().contiguous()
+        if is_main_rank() or not main_rank_only:
+            tensors[name] = full.detach().float().cpu().clone().contiguous()
     return tensors
 
 

@@ -25,11 +25,12 @@ class RowsDoNotMatch(LlmopsError):
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows ready for a trainer, with counts that go into the run's metrics."""
+    """Rows ready for a trainer, with counts that go into the run's metrics, and those of texts that its MFU needs."""
 
     train: Dataset
     evaluation: Dataset | None
     counts: dict[str, float] = field(default_factory=dict)
+    texts: dict[str, float] = field(default_factory=dict)
 
 
 def joined(rows: Dataset, computed: Dataset, folder: Path) -> Dataset:

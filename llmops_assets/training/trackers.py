@@ -12,6 +12,7 @@ from llmops_assets import settings
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.job import TrainingJob
 from llmops_assets.training.process import is_main_rank
+from llmops_assets.training.progress import METRICS_FILE, read_metrics
 from llmops_assets.training.specs import StageSpec
 from llmops_assets.training.system_metrics import SystemMetrics
 from llmops_assets.training.tracking import MlflowRun, Tracker, without_credentials
@@ -117,7 +118,8 @@ def require_trackers(spec: StageSpec) -> None:
 def open_trackers(job: TrainingJob, *, first_step: int = 0) -> Iterator[Tracker | None]:
     """Yield what the figures of a run go to, on rank 0 with the system's own figures; None on every other rank.
 
-    Every tracker is closed at the end, however the run ends. `first_step` is the step that a run resumes from.
+    Every tracker is closed at the end, however the run ends. `first_step` is the step that a run resumes from: MLflow,
+    where each attempt has a run of its own, is given the figures up to it again; the others still have them.
 
     Raises TrackerNotReady; a tracking server that does not answer is said and left out.
     """
@@ -128,6 +130,8 @@ def open_trackers(job: TrainingJob, *, first_step: int = 0) -> Iterator[Tracker 
     with ExitStack() as closing:
         mlflow = MlflowRun.from_environment()
         opened: list[Tracker] = [mlflow] if mlflow is not None else []
+        if mlflow is not None and first_step:
+            mlflow.replay([row for row in read_metrics(job.output_dir / METRICS_FILE) if row["step"] <= first_step])
         if "tensorboard" in job.spec.report_to:
             opened.append(TensorBoard(job, first_step=first_step))
         if "wandb" in job.spec.report_to and (wandb := _open_wandb(job)) is not None:

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 # A row that finds so many waiting is lost: the server has been away for as long as they took to gather.
@@ -55,13 +56,26 @@ class MlflowRun:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Hand over `metrics` at `step`; returns at once. What is lost is counted in `failures`, and said once."""
+        self._hand_over([(step, metrics)])
+
+    def replay(self, rows: Sequence[dict[str, float]]) -> None:
+        """Hand over rows of metrics.jsonl that an earlier process logged; returns at once.
+
+        They are new to this run: every attempt at a training opens a run of its own, and one that is resumed would
+        otherwise lack the curve before its first step. They get the time of now, for the rows tell none.
+        """
+        self._hand_over([(int(row["step"]), {k: v for k, v in row.items() if k != "step"}) for row in rows])
+
+    def _hand_over(self, rows: Sequence[tuple[int, dict[str, float]]]) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         try:
-            self._rows.put_nowait([Metric(key, float(value), now, step) for key, value in metrics.items()])
+            self._rows.put_nowait(
+                [Metric(k, float(v), now, step) for step, figures in rows for k, v in figures.items()]
+            )
         except queue.Full:
-            self._lost(1, "it takes them too slowly")
+            self._lost(len(rows), "it takes them too slowly")
 
     def close(self) -> None:
         """Wait for what was handed over, 20 seconds at most; a server that is away holds up no end of a run."""

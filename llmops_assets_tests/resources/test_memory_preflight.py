@@ -62,6 +62,14 @@ def test_stage_that_does_not_fit_is_refused_with_what_would(
     assert "These changes fit: activation_checkpointing: true" in str(caught.value)
 
 
+def test_full_fine_tuning_that_does_not_fit_is_refused_with_a_sentence(
+    base_8b: BaseModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on_path(tmp_path / "bin", monkeypatch)
+    with pytest.raises(WillNotFit, match=r"stage sft needs about .* No change of the recipe makes it fit"):
+        told(job_on(base_8b, tmp_path, finetuning="full"))
+
+
 def test_one_who_knows_better_may_start_it_all_the_same(
     base_8b: BaseModelRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

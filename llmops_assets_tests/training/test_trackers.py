@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from llmops_assets.training.job import TrainingJob
@@ -40,6 +41,34 @@ def test_tensorboard_gets_each_figure_and_a_resumed_run_replaces_the_steps_that_
     events.Reload()
     assert [(point.step, point.value) for point in events.Scalars("loss")] == [(1, 1), (2, 2), (3, 3), (4, 4)]
     assert events.Scalars("eval_loss")[-1].value == 2.0
+
+
+def test_resumed_run_gives_its_own_mlflow_run_the_curve_before_it(
+    untracked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tiny_job(untracked, report_to=["tensorboard"])
+    client = MlflowClient(tracking_uri=f"sqlite:///{untracked / 'mlflow.db'}")
+    experiment = client.create_experiment("tiny", artifact_location=str(untracked / "artifacts"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{untracked / 'mlflow.db'}")
+    runs = [client.create_run(experiment).info.run_id for _ in range(2)]
+    job.output_dir.mkdir()
+    # Step 3 was logged, but the checkpoint is of step 2; the last line was being written when the run was killed.
+    lines = [f'{{"step": {step}, "loss": {step}.0, "eval_loss": {step / 2}}}\n' for step in (1, 2, 3)]
+    (job.output_dir / "metrics.jsonl").write_text("".join(lines) + '{"step": 4, "lo')
+    monkeypatch.setenv("MLFLOW_RUN_ID", runs[0])
+    log_steps(job, 1, 2, 3)
+    monkeypatch.setenv("MLFLOW_RUN_ID", runs[1])
+    log_steps(job, 3, 4, first_step=2)
+
+    whole = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    for name, share in (("loss", 1.0), ("eval_loss", 0.5)):
+        history = client.get_metric_history(runs[1], name)
+        assert sorted((metric.step, metric.value) for metric in history) == [(s, v * share) for s, v in whole]
+    assert len(client.get_metric_history(runs[0], "loss")) == 3, "the run of the first attempt keeps what it had"
+    assert not client.get_metric_history(runs[1], "step")
+    events = EventAccumulator(str(untracked / "tensorboard" / "tiny" / "sft_adapter" / ("f" * 12)))
+    events.Reload()
+    assert [(point.step, point.value) for point in events.Scalars("loss")] == whole, "no point of it is doubled"
 
 
 def test_missing_package_is_said_before_training_starts(untracked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,14 @@ class TeacherSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
-        min_length=1, description="`embedded`, a local folder, or a hub id; it has the student's tokenizer."
+        min_length=1,
+        description="`embedded`, a folder (relative ones start at the recipe's folder), or a hub id; it has the "
+        "student's tokenizer.",
     )
     revision: str | None = Field(default=None, description="Commit of the hub repository; pin it.")
-    adapter: Path | None = Field(default=None, description="Folder of a LoRA that was trained on this model.")
+    adapter: Path | None = Field(
+        default=None, description="Folder of a LoRA that was trained on this model, seen from the recipe's folder."
+    )
     precision: Literal["fp32", "bf16"] = Field(default="bf16", description="Weights and compute.")
     quantization: Literal["none", "8bit", "4bit"] = Field(
         default="none", description="8bit is LLM.int8, 4bit is NF4: for a teacher that would not fit otherwise."

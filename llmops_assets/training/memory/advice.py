@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from pydantic import ValidationError
+
 from llmops_assets.training.memory.estimate import estimate
 from llmops_assets.training.memory.parameters import zero_stage
 from llmops_assets.training.memory.shapes import ModelShape
@@ -46,16 +48,22 @@ def proposals(spec: AnyStageSpec, shape: ModelShape, available: float, gpus: int
         updates = {key: value for change in changes for key, value in change.updates.items()}
         if any(earlier.updates.keys() <= updates.keys() for earlier in found):
             continue
-        wanted = spec.model_dump() | updates
-        if wanted["backend"] == "zero3" and wanted.get("quantization", "none") != "none":
-            continue  # the recipe refuses it
-        changed = type(spec).model_validate(wanted)
+        if (changed := changed_spec(spec, updates)) is None:
+            continue
         needed = estimate(changed, shape).total
         if needed <= available:
             found.append(Proposal(updates, needed))
             if len(found) == _PROPOSALS:
                 break
     return found
+
+
+def changed_spec(spec: AnyStageSpec, updates: dict[str, Any]) -> AnyStageSpec | None:
+    """Return `spec` with `updates`, or None if a recipe refuses that: 4bit under zero3, or with finetuning: full."""
+    try:
+        return type(spec).model_validate(spec.model_dump() | updates)
+    except ValidationError:
+        return None
 
 
 def _by_cost(spec: AnyStageSpec, gpus: int) -> list[tuple[Change, ...]]:
@@ -78,15 +86,19 @@ def _checkpointing(spec: AnyStageSpec) -> Iterator[Change]:
 
 
 def _batches(spec: AnyStageSpec, gpus: int) -> Iterator[Change]:
-    """Ranks, micro batch and accumulation, with the same sequences per step; the engine shards from ZeRO-2 on."""
+    """Ranks, micro batch and accumulation, with the same sequences per step; the engine shards from ZeRO-2 on.
+
+    KTO pairs the rows of a micro batch for its KL term, so it keeps two.
+    """
     rows = spec.num_processes * spec.batch_size * spec.gradient_accumulation
+    smallest = 2 if spec.stage == "kto" else 1
     ranks = spec.num_processes
     while ranks <= max(gpus, spec.num_processes):
         backends = [spec.backend] if ranks == spec.num_processes else []
         if ranks > 1 and zero_stage(spec) < 3:
             backends += ["zero3"] if zero_stage(spec) == 2 else ["zero2", "zero3"]
         batch = spec.batch_size
-        while batch >= 1:
+        while batch >= smallest:
             if rows % (ranks * batch) == 0:
                 for backend in backends:
                     wanted = {
@@ -104,10 +116,13 @@ def _batches(spec: AnyStageSpec, gpus: int) -> Iterator[Change]:
 
 
 def _numbers(spec: AnyStageSpec) -> Iterator[Change]:
+    """Fewer bits; only weights that are frozen under a LoRA can be quantised."""
     yield Change({}, 0)
     bf16 = {} if spec.precision == "bf16" else {"precision": "bf16"}
     if bf16:
         yield Change(bf16, 10)
+    if spec.finetuning == "full":
+        return
     if spec.quantization == "none":
         yield Change(bf16 | {"quantization": "8bit"}, 14)
     if spec.quantization != "4bit":
@@ -123,7 +138,10 @@ def _lengths(spec: AnyStageSpec) -> Iterator[Change]:
 
 
 def _loras(spec: AnyStageSpec) -> Iterator[Change]:
-    """Fewer targets and a smaller rank (alpha follows, so that the scale alpha / r stays)."""
+    """Fewer targets and a smaller rank (alpha follows, so that the scale alpha / r stays); nothing without a LoRA."""
+    if spec.finetuning == "full":
+        yield Change({}, 0)
+        return
     small = ["q_proj", "v_proj"]
     for targets in ([], small) if set(small) < set(spec.lora_targets) else ([],):
         rank, cost = spec.lora_r, 25 if targets else 0

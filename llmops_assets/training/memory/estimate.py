@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from llmops_assets.training.memory.activations import batch_of, busiest_moment_bytes, kept_bytes, mask_bytes
+from llmops_assets.training.memory.activations import busiest_moment_bytes, kept_bytes
+from llmops_assets.training.memory.attention import mask_bytes
+from llmops_assets.training.memory.micro_batch import batch_of
 from llmops_assets.training.memory.parameters import (
     gathered_bytes,
     reference_bytes,
@@ -52,7 +54,7 @@ class Estimate:
 def estimate(spec: AnyStageSpec, shape: ModelShape) -> Estimate:
     """Estimate the peak memory of one GPU while it trains `spec` on a base of `shape`, in bytes.
 
-    It is the first backward pass of a micro step in which every row has `max_length` tokens. Lines:
+    It is the first backward pass of the largest micro step that the spec allows, `batch_of`. Lines:
 
     - base weights (linear layers of the blocks; quantised or not) and embedding, head, norms: `sharded_base_bytes`
     - gathered parameters (ZeRO-3): `gathered_bytes`
@@ -66,7 +68,7 @@ def estimate(spec: AnyStageSpec, shape: ModelShape) -> Estimate:
     batch = batch_of(spec)
     blocks, rest = sharded_base_bytes(shape, spec)
     state = trainable_state(shape, spec)
-    kept = kept_bytes(shape, spec, batch) + mask_bytes(batch)
+    kept = kept_bytes(shape, spec, batch) + mask_bytes(spec, batch)
     working = busiest_moment_bytes(shape, spec, batch)
     gathered = gathered_bytes(shape, spec)
     lines = (

@@ -3,7 +3,7 @@
 import re
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.training.memory.advice import proposals
+from llmops_assets.training.memory.advice import changed_spec, proposals
 from llmops_assets.training.memory.estimate import GIB, Estimate, estimate
 from llmops_assets.training.memory.shapes import ModelShape
 from llmops_assets.training.specs import AnyStageSpec
@@ -39,8 +39,8 @@ def lines_table(found: Estimate) -> str:
 def backend_matrix(spec: AnyStageSpec, shape: ModelShape, available: float) -> str:
     """Return a table of ZeRO stage by quantization with the total per GPU; `+` fits in `available` bytes, `-` does not.
 
-    ZeRO 0 is `ddp`, or `plain` for one rank. A stage in fp32 is shown in bf16 where it is quantised; what
-    a recipe refuses is shown as such.
+    ZeRO 0 is `ddp`, or `plain` for one rank. A stage in fp32 is shown in bf16 where it is quantised. What a recipe
+    refuses is shown as such: quantised weights under ZeRO-3, or where all weights are trained.
     """
     names = ("none", "8bit", "4bit")
     rows = ["  ".join(["ranks x" + str(spec.num_processes), *(f"{name:>11}" for name in names)])]
@@ -48,12 +48,12 @@ def backend_matrix(spec: AnyStageSpec, shape: ModelShape, available: float) -> s
     for backend in (whole, "zero1", "zero2", "zero3"):
         cells = []
         for name in names:
-            if backend == "zero3" and name != "none":
-                cells.append(f"{'refused':>9}  ")
-                continue
             precision = spec.precision if name == "none" else "bf16"
             updates = {"backend": backend, "quantization": name, "precision": precision}
-            total = estimate(type(spec).model_validate(spec.model_dump() | updates), shape).total
+            if (changed := changed_spec(spec, updates)) is None:
+                cells.append(f"{'refused':>9}  ")
+                continue
+            total = estimate(changed, shape).total
             cells.append(f"{gigabytes(total):>9} {'+' if total <= available else '-'}")
         rows.append("  ".join([f"{backend:<8}", *cells]))
     return "\n".join(f"  {row}" for row in rows)

@@ -1,10 +1,10 @@
 """Rows on disk as Arrow streams: memory-mapped when they are read, and the same bytes for the same rows."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pyarrow as pa
 from datasets import Dataset
@@ -23,19 +23,49 @@ class MissingRows(LlmopsError):
     """A folder of prepared rows lacks the file that is read, or the file is no Arrow stream."""
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> int:
-    """Write `rows` as an Arrow stream with exactly `columns`, in their order; returns the number of rows.
+class RowsFile:
+    """An Arrow stream with exactly `columns`, in their order, that rows are added to; a context manager.
 
-    Rows are taken a thousand at a time, so they may come from a generator over more than fits memory.
+    A thousand rows are in memory at most, so they may be more than fits it. `count` tells how many were added.
     """
-    schema = pa.schema(list(columns.items()))
-    count = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
-        for chunk in _chunks(iter(rows)):
-            stream.write_batch(pa.record_batch({name: [row[name] for row in chunk] for name in columns}, schema=schema))
-            count += len(chunk)
-    return count
+
+    def __init__(self, path: Path, columns: Mapping[str, pa.DataType]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.count = 0
+        self._schema = pa.schema(list(columns.items()))
+        self._waiting: list[Mapping[str, Any]] = []
+        self._sink = pa.OSFile(str(path), "wb")
+        self._stream = pa.ipc.new_stream(self._sink, self._schema)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write one row after the others."""
+        self._waiting.append(row)
+        self.count += 1
+        if len(self._waiting) == _ROWS_PER_BATCH:
+            self._write_batch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._sink, self._stream:
+            if kind is None and self._waiting:
+                self._write_batch()
+
+    def _write_batch(self) -> None:
+        columns = {name: [row[name] for row in self._waiting] for name in self._schema.names}
+        self._stream.write_batch(pa.record_batch(columns, schema=self._schema))
+        self._waiting.clear()
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> int:
+    """Write `rows`, which may come from a generator over more than fits memory, as a RowsFile; returns their number."""
+    with RowsFile(path, columns) as file:
+        for row in rows:
+            file.add(row)
+    return file.count
 
 
 def read_rows(folder: Path, file: str = TRAIN_FILE) -> Dataset:
@@ -66,8 +96,3 @@ def read_counts(folder: Path) -> dict[str, int]:
 def has_validation(folder: Path) -> bool:
     """Return whether rows were set apart for the validation loss."""
     return (folder / VALIDATION_FILE).is_file()
-
-
-def _chunks(rows: Iterator[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-    while chunk := list(islice(rows, _ROWS_PER_BATCH)):
-        yield chunk

@@ -12,6 +12,7 @@ from llmops_assets.training.preparation.arrow_rows import (
     read_counts,
     read_rows,
 )
+from llmops_assets.training.preparation.text_counts import OF_TEXTS
 from llmops_assets.training.rows import TrainingRows, joined
 
 
@@ -20,11 +21,13 @@ def load_rows(job: TrainingJob) -> TrainingRows:
 
     Raises MissingRows and RowsDoNotMatch.
     """
-    counts = read_counts(job.rows)
+    counts = {name: float(count) for name, count in read_counts(job.rows).items()}
+    texts = {name: count for name, count in counts.items() if name.partition("_")[2] in OF_TEXTS}
     return TrainingRows(
         train=_split(job, TRAIN_FILE),
         evaluation=_split(job, VALIDATION_FILE) if has_validation(job.rows) else None,
-        counts={name: float(count) for name, count in counts.items()},
+        counts={name: count for name, count in counts.items() if name not in texts},
+        texts=texts,
     )
 
 

@@ -30,7 +30,8 @@ def with_cut_prompt(
 ) -> list[Message] | None:
     """Return the conversation without the beginning of its first user message, as much of it as fits.
 
-    Every answer stays whole. None if even an empty first message would be too long.
+    Every answer stays whole. None if not even the last token of that message fits, for an empty question is none; and
+    if there is no user message.
     """
     first = next((i for i, message in enumerate(messages) if message["role"] == "user"), None)
     if first is None:

@@ -18,6 +18,9 @@ class ReferenceSpec(BaseModel):
     quantization: Literal["none", "8bit", "4bit"]
     batching: Literal["padded", "padding_free", "prefix_sharing"]
     batch_size: int = Field(gt=0, description="Pairs at once.")
+    device: Literal["auto", "cpu"] = Field(
+        default="auto", description="auto: a GPU if there is one; cpu: none. It changes no log-prob but by rounding."
+    )
 
     @classmethod
     def of(cls, spec: DpoSpec) -> "ReferenceSpec":
@@ -27,6 +30,7 @@ class ReferenceSpec(BaseModel):
             quantization=spec.quantization,
             batching=spec.batching,
             batch_size=spec.batch_size,
+            device="cpu" if spec.device == "cpu" else "auto",
         )
 
 

@@ -5,6 +5,7 @@ fused LM head) is not counted, activation checkpointing is reported apart. 6 FLO
 2020, arXiv 2001.08361) hold for full fine-tuning alone; a LoRA skips the gradients of the frozen weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmops_assets.training.memory.shapes import Linear, ModelShape
@@ -96,6 +97,25 @@ def training_flops(
         head=per_frozen_or_trained * head,
         recomputed=body + lora + attention if spec.activation_checkpointing else 0.0,
     )
+
+
+def flops_per_seen_token(shape: ModelShape, spec: StageSpec, counts: Mapping[str, float]) -> float | None:
+    """Return the useful FLOPs of a training per token that its trainer says it has seen.
+
+    `counts` are those of its prepared rows, by `count_rows`; None if they were prepared before these were counted.
+    A trainer counts the prompt of a pair in both of its texts, and so does everything here but prefix sharing: it
+    computes what the texts begin with once. Of KTO only the pass that is trained on counts: the forward passes of its
+    reference and its KL term are left out.
+    """
+    names = ("text_tokens", "tokens_with_loss", "squared_lengths")
+    if any(f"train_{name}" not in counts for name in names):
+        return None
+    seen, labelled, squared = (counts[f"train_{name}"] for name in names)
+    tokens = seen
+    if spec.model_dump().get("batching") == "prefix_sharing":
+        tokens -= counts["train_shared_tokens"]
+        squared -= counts["train_squared_shared_lengths"]
+    return training_flops(shape, spec, tokens=tokens, labelled_tokens=labelled, context=squared / tokens).useful / seen
 
 
 def mfu(flops: float, seconds: float, peak: float | None) -> float | None:

@@ -21,7 +21,7 @@ def compile_layers(model: nn.Module) -> int:
 
     Layer by layer, because equal layers share one compiled graph and the LM head's kernels stay TRL's own. Sizes are
     dynamic, so that a new length of the batch compiles nothing anew. Names of parameters do not change. Call it on the
-    unwrapped model, after `fuse_lora` and before the trainer is built.
+    trainer's model after `fuse_lora`, and before training begins: an engine then wraps the compiled layers.
 
     Raises CompilerUnavailable.
     """

@@ -2,11 +2,11 @@
 
 import pytest
 
-from llmops_assets.training.memory.advice import proposals
+from llmops_assets.training.memory.advice import changed_spec, proposals
 from llmops_assets.training.memory.estimate import estimate
 from llmops_assets.training.memory.report import BadSize, advice, backend_matrix, lines_table, parse_size, shortage
 from llmops_assets.training.memory.shapes import shape_of_config
-from llmops_assets.training.specs import DpoSpec, SftSpec
+from llmops_assets.training.specs import CptSpec, DpoSpec, KtoSpec, SftSpec
 
 from .models import dpo, sft
 
@@ -135,6 +135,58 @@ def test_more_gpus_become_ranks_that_train_on_the_same_rows() -> None:
     assert first["backend"] == "zero3"
     assert first["num_processes"] * first["gradient_accumulation"] == 8
     assert all("num_processes" not in proposal.updates for proposal in proposals(spec, LLAMA_3_8B, 14 * GB, gpus=1))
+
+
+FULL = sft(finetuning="full", backend="plain", precision="fp32", batch_size=8, max_length=2048)
+
+
+def test_advice_for_full_fine_tuning_names_only_what_it_reads() -> None:
+    needed = estimate(FULL, QWEN_1_5B).total
+    for share in (0.9, 0.6, 0.4, 0.25):
+        for proposal in proposals(FULL, QWEN_1_5B, share * needed, gpus=4):
+            assert not {"quantization", "lora_r", "lora_alpha", "lora_targets"} & proposal.updates.keys()
+            SftSpec.model_validate(FULL.model_dump() | proposal.updates)
+
+
+def test_what_does_not_fit_is_told_for_full_fine_tuning_too() -> None:
+    told = shortage(FULL, QWEN_7B, 24 * GB, 1, where="GPU 0")
+    assert "stage sft needs about" in told
+    assert "No change of the recipe makes it fit" in told
+
+
+def test_matrix_of_full_fine_tuning_has_no_quantised_cells() -> None:
+    rows = backend_matrix(FULL, QWEN_1_5B, 80 * GB).splitlines()
+    assert [row.split()[0] for row in rows[1:]] == ["plain", "zero1", "zero2", "zero3"]
+    assert all(row.split()[2] == "GB" and row.split()[4:] == ["refused", "refused"] for row in rows[1:])
+
+
+def test_micro_batch_of_kto_keeps_the_two_answers_that_its_kl_term_pairs() -> None:
+    spec = KtoSpec(max_steps=1, learning_rate=0.1, batch_size=4, max_length=2048, activation_checkpointing=True)
+    needed = estimate(spec, QWEN_7B).total
+    sizes = {
+        proposal.updates.get("batch_size", 4)
+        for share in (0.99, 0.9, 0.8, 0.7, 0.5)
+        for proposal in proposals(spec, QWEN_7B, share * needed, gpus=1)
+    }
+    assert sizes == {2, 4}
+
+
+def test_change_that_a_recipe_refuses_is_none() -> None:
+    assert changed_spec(FULL, {"quantization": "4bit", "precision": "bf16"}) is None
+    assert changed_spec(frugal(backend="zero3"), {"quantization": "8bit"}) is None
+    assert changed_spec(FULL, {"precision": "bf16"}) == FULL.model_copy(update={"precision": "bf16"})
+
+
+def test_long_packed_row_pays_for_its_square_under_sdpa_and_eager_alone() -> None:
+    def cpt(attention: str, **settings: object) -> float:
+        spec = {"max_steps": 1, "learning_rate": 0.1, "batch_size": 4, "max_length": 4096, "attention": attention}
+        return estimate(CptSpec.model_validate(spec | settings), QWEN_1_5B).total
+
+    square = (4 * 4096) ** 2
+    masks = 2 * QWEN_1_5B.layers * square
+    assert cpt("sdpa") - cpt("segments") > masks
+    assert cpt("auto") == cpt("segments") >= cpt("flash_attention_2") > cpt("segments", batch_size=3)
+    assert cpt("eager") > 6 * QWEN_1_5B.heads * QWEN_1_5B.layers * square
 
 
 def test_what_can_never_fit_is_said() -> None:

@@ -45,6 +45,15 @@ def test_advice_saves_more_than_a_trifle_where_activations_dominate(base: BaseMo
     assert "or activation_checkpointing: true (" in told
 
 
+def test_full_fine_tuning_gets_advice_too(base: BaseModelRef) -> None:
+    spec = {"stage": "sft", "finetuning": "full", "backend": "plain", "batch_size": 512, "max_length": 4096}
+    told = out_of_memory(torch.OutOfMemoryError("CUDA out of memory."), unprepared_job(Path("unused"), base, spec))
+    assert told is not None
+    assert "These changes fit: batch_size: 256, gradient_accumulation: 2 (" in told
+    assert "lora" not in told
+    assert "quantization" not in told
+
+
 def test_other_errors_are_left_alone(job: TrainingJob) -> None:
     assert out_of_memory(RuntimeError("shapes differ"), job) is None
     assert out_of_memory(MemoryError(), job) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmops_assets.training.digests import file_sha256
-from llmops_assets.training.preparation.arrow_rows import MissingRows, read_rows
+from llmops_assets.training.preparation.arrow_rows import TOKENS, MissingRows, RowsFile, read_rows
 from llmops_assets.training.preparation.validation import is_validation
 from llmops_assets.training.rows import NothingToTrain
 from llmops_assets_tests.training.conftest import Files
@@ -55,6 +55,24 @@ def test_preview_shows_what_carries_loss(prepare_rows: Prepare) -> None:
     preview = (folder / "preview.md").read_text()
     assert "**`Return 'it'.<|im_end|>`**" in preview
     assert "**`<|im_start|>user" not in preview
+
+
+def test_rows_go_to_the_disk_as_they_come(tmp_path: Path) -> None:
+    with RowsFile(tmp_path / "train.arrow", {"ids": TOKENS}) as file:
+        for index in range(2500):
+            file.add({"ids": [index] * 100})
+        assert (tmp_path / "train.arrow").stat().st_size > 2000 * 100 * 4
+    assert file.count == len(read_rows(tmp_path)) == 2500
+    assert read_rows(tmp_path)[2499]["ids"] == [2499] * 100
+
+
+def test_packing_leaves_nothing_but_the_rows(files: Files, prepare_rows: Prepare, tmp_path: Path) -> None:
+    killed_before = tmp_path / "rows" / "unpacked"
+    killed_before.mkdir(parents=True)
+    (killed_before / "cache-1.arrow").touch()
+    folder, _ = prepare_rows(files.cpt, "cpt", packed=True, validation_share=0.3)
+    left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    assert left == ["preview.md", "rows.json", "train.arrow", "validation.arrow"]
 
 
 def test_missing_rows_are_named(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from llmops_assets.training.memory.shapes import ModelShape, shape_of_config
-from llmops_assets.training.specs import SftSpec
-from llmops_assets.training.speed.flops import mfu, peak_bf16_flops, training_flops
+from llmops_assets.training.specs import DpoSpec, SftSpec
+from llmops_assets.training.speed.flops import flops_per_seen_token, mfu, peak_bf16_flops, training_flops
 
 QWEN_1_5B = {
     "model_type": "qwen2",
@@ -76,6 +76,44 @@ def test_activation_checkpointing_recomputes_the_blocks_and_is_no_progress() -> 
     assert kept.useful == plain.useful
     assert kept.recomputed == pytest.approx(plain.body / 2 + plain.lora / 3 + plain.attention / 3)
     assert 0.4 < kept.executed / plain.executed - 1 < 0.5
+
+
+def test_attention_is_counted_on_the_texts_and_not_on_the_rows_that_they_are_packed_into() -> None:
+    """Eight texts of 100 tokens in one row of 800: a token attends to half of its own text."""
+    packed = spec(batching="packed", max_length=800)
+    counts = {"train_text_tokens": 800, "train_tokens_with_loss": 800, "train_squared_lengths": 8 * 100**2}
+    expected = training_flops(shape(SMALL), packed, tokens=1, labelled_tokens=1, context=100)
+    assert flops_per_seen_token(shape(SMALL), packed, counts) == pytest.approx(expected.useful)
+    assert expected.attention == training_flops(shape(SMALL), packed, tokens=1, labelled_tokens=1).attention / 8
+
+
+def test_shared_prompts_are_computed_once_and_seen_twice() -> None:
+    """A pair with a prompt of 60 tokens, answers of 20 and 40: texts of 80 and 100 tokens."""
+    counts = {
+        "train_text_tokens": 180,
+        "train_tokens_with_loss": 60,
+        "train_squared_lengths": 80**2 + 100**2,
+        "train_shared_tokens": 60,
+        "train_squared_shared_lengths": 60**2,
+    }
+    padded, sharing = (
+        DpoSpec(max_steps=1, learning_rate=0.1, batching=batching) for batching in ("padded", "prefix_sharing")
+    )
+    whole = flops_per_seen_token(shape(QWEN_1_5B), padded, counts)
+    shared = flops_per_seen_token(shape(QWEN_1_5B), sharing, counts)
+    assert whole is not None and shared is not None
+    qwen, lora = shape(QWEN_1_5B), {"tokens": 60, "labelled_tokens": 0}
+    # The prompt attends to itself alone: half of its length on average.
+    assert 180 * (whole - shared) == pytest.approx(training_flops(qwen, padded, **lora, context=60).useful)
+    # Its labels are those of the answers.
+    head = training_flops(qwen, padded, tokens=0, labelled_tokens=60, context=0).head
+    assert 180 * whole == pytest.approx(
+        training_flops(qwen, padded, tokens=180, labelled_tokens=0, context=16400 / 180).useful + head
+    )
+
+
+def test_rows_whose_texts_were_not_counted_give_no_flops() -> None:
+    assert flops_per_seen_token(shape(SMALL), spec(), {"train_rows": 1, "train_tokens": 100}) is None
 
 
 @pytest.mark.parametrize(
