@@ -18,7 +18,7 @@ export LLMOPS_MLFLOW_UI_URL := http://127.0.0.1:$(MLFLOW_PORT)
 REMOTE = $(REMOTE_USER)@$(REMOTE_HOST)
 REPETITIONS ?= 10
 
-.PHONY: help venv demo test test-slow lint format dev chaos bench-training remote-push remote-tunnel remote-fetch clean distclean
+.PHONY: help venv demo test test-slow lint format dev chaos bench-training bench-orchestration remote-push remote-tunnel remote-fetch clean distclean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -62,6 +62,9 @@ chaos: venv ## Kill, cancel, fill and lock everything, REPETITIONS times each, a
 bench-training: venv ## Measure training against its peers on this machine's CPUs: about two hours
 	$(BIN)/python -m benchmarks.training_cpu
 
+bench-orchestration: venv ## Measure what Dagster adds to a training, against the bare worker: a quarter of an hour
+	$(BIN)/python -m benchmarks.orchestration
+
 remote-push remote-tunnel remote-fetch: remote-named
 
 .PHONY: remote-named
@@ -69,8 +72,9 @@ remote-named:
 	@test -n "$(REMOTE_USER)" -a -n "$(REMOTE_HOST)" -a -n "$(REMOTE_DIR)" || \
 		{ echo "Set REMOTE_USER, REMOTE_HOST and REMOTE_DIR; docs/remote-gpu-box.md says to what." >&2; exit 2; }
 
+# Git ignores data/, but recipes read it: it is sent too (S), and what lies there on the box alone stays (P).
 remote-push: ## Copy the project to REMOTE_USER@REMOTE_HOST:REMOTE_DIR and set it up there
-	rsync -az --delete --filter=':- .gitignore' ./ $(REMOTE):$(REMOTE_DIR)/
+	rsync -az --delete --filter='S /data/***' --filter='P /data/***' --filter=':- .gitignore' ./ $(REMOTE):$(REMOTE_DIR)/
 	ssh $(REMOTE) "cd $(REMOTE_DIR) && make venv"
 
 remote-tunnel: ## Bring the Dagster and MLflow UIs of that machine here

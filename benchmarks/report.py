@@ -1,6 +1,9 @@
-"""Markdown tables of what was measured, with ratios to this project's figures."""
+"""Markdown tables of what was measured, with ratios to this project's figures, and the machine it was measured on."""
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from benchmarks.clocked import Measured, medians
 
@@ -18,12 +21,12 @@ def stage_table(titles: Mapping[str, str], runs: Mapping[tuple[str, int], Sequen
     for count in threads:
         suffix = f"{count} thread" + ("s" if count > 1 else "")
         headings += [f"CPU-s / step, {suffix}", "ratio", "tokens / CPU-s", "wall s / step", "peak RSS MiB"]
-    lines = [_row(headings), _row(["---"] + ["---:"] * (len(headings) - 1))]
+    lines = [row(headings), row(["---"] + ["---:"] * (len(headings) - 1))]
     for subject, title in titles.items():
         cells = [title]
         for count in threads:
             cells += _cells(runs, subject, count, tokens)
-        lines.append(_row(cells))
+        lines.append(row(cells))
     return "\n".join(lines)
 
 
@@ -31,14 +34,14 @@ def loss_table(titles: Mapping[str, str], losses: Mapping[str, Sequence[float]])
     """Return the losses of all subjects step by step, to four digits, and below each how far it is from ours."""
     steps = max(map(len, losses.values()))
     shown = [step for step in range(1, steps + 1) if step <= 5 or step % 5 == 0 or step == steps]
-    lines = [_row(["subject", *(f"step {step}" for step in shown), "largest difference"])]
-    lines.append(_row(["---"] + ["---:"] * (len(shown) + 1)))
+    lines = [row(["subject", *(f"step {step}" for step in shown), "largest difference"])]
+    lines.append(row(["---"] + ["---:"] * (len(shown) + 1)))
     for subject, title in titles.items():
         if subject not in losses:
             continue
         curve = losses[subject]
         cells = [f"{curve[step - 1]:.{_DIGITS}f}" if step <= len(curve) else "" for step in shown]
-        lines.append(_row([title, *cells, _difference(curve, losses.get(OURS))]))
+        lines.append(row([title, *cells, _difference(curve, losses.get(OURS))]))
     return "\n".join(lines)
 
 
@@ -63,5 +66,17 @@ def _difference(curve: Sequence[float], ours: Sequence[float] | None) -> str:
     return f"{max(abs(one - other) for one, other in zip(curve, ours, strict=False)):.1e}"
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """Return one line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
+
+
+def machine() -> dict[str, str | int]:
+    """Return processor, cores that this process may use, system and Python; no name of the machine."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "platform": f"{platform.system()}, Python {platform.python_version()}",
+    }

@@ -11,7 +11,6 @@ figures under the state folder.
 import argparse
 import json
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.clocked import Measured, child_cpu_seconds, run_clocked
 from benchmarks.peers.environments import peer_environment
-from benchmarks.report import OURS, loss_table, stage_table
+from benchmarks.report import OURS, loss_table, machine, stage_table
 from benchmarks.subjects import SUBJECTS
 from benchmarks.workload import STAGES, Sizes, Stage, Workload, base_ref, make_workload
 from llmops_assets.errors import LlmopsError
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         sizes = Sizes(steps=options.steps)
         workload = make_workload(root / f"workload-{options.steps}", sizes)
         report = [_headline(workload)]
-        results: dict[str, object] = {"sizes": asdict(sizes), "machine": _machine(), "facts": workload.facts}
+        results: dict[str, object] = {"sizes": asdict(sizes), "machine": machine(), "facts": workload.facts}
         if "dpo" in options.stages and OURS in options.subjects:
             results["reference_cpu_seconds"] = seconds = _take_reference(workload, max(options.threads))
             pairs = sizes.rows
@@ -176,23 +175,13 @@ def _settings(run: Measured) -> str:
 
 def _headline(workload: Workload) -> str:
     sizes = workload.sizes
-    machine = _machine()
+    here = machine()
     return (
         f"Qwen2, hidden {sizes.hidden}, {sizes.layers} layers, intermediate {sizes.intermediate}, vocabulary "
         f"{sizes.vocabulary}, random weights; LoRA r {sizes.lora_r} on all linear layers; batch {sizes.batch}, context "
-        f"{sizes.length}, {sizes.steps} steps, float32. {machine['processor']}, {machine['cores']} cores, "
-        f"{machine['platform']}.\n"
+        f"{sizes.length}, {sizes.steps} steps, float32. {here['processor']}, {here['cores']} cores, "
+        f"{here['platform']}.\n"
     )
-
-
-def _machine() -> dict[str, str | int]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "platform": f"{platform.system()}, Python {platform.python_version()}",
-    }
 
 
 def _write(root: Path, report: list[str], results: dict[str, object]) -> None:

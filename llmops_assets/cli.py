@@ -62,11 +62,9 @@ def demo(recipe: str) -> None:
 def dev(instance: str | None, dagster_port: int, mlflow_port: int) -> None:
     """Serve the Dagster UI (with its daemon) and the MLflow UI until Ctrl-C."""
     from llmops_assets.dev_servers import run_dev_servers
-    from llmops_assets.instances import instance_home, require_variables
+    from llmops_assets.instances import use_instance
 
-    if instance:
-        os.environ["DAGSTER_HOME"] = str(instance_home(instance))
-        require_variables(instance)
+    use_instance(instance)
     run_dev_servers(dagster_port, mlflow_port)
 
 
@@ -100,11 +98,14 @@ def check_recipe(files: tuple[Path, ...]) -> None:
 @click.argument("name", required=False)
 @click.option("--point", "chosen", multiple=True, help="Only this point; may be given several times.")
 @click.option("--show", is_flag=True, help="Print the table of what has been trained so far, and launch nothing.")
+@click.option("--instance", default=None, help="A name under configs/instances/; without it, what DAGSTER_HOME says.")
 @_readable
-def sweep(recipe: str, name: str | None, chosen: tuple[str, ...], show: bool) -> None:
+def sweep(recipe: str, name: str | None, chosen: tuple[str, ...], show: bool, instance: str | None) -> None:
     """Queue one run for each point of a sweep, in the gpu pool; docs/sweeps.md."""
     from llmops_assets.automation.sweep_launch import sweep_lines
+    from llmops_assets.instances import use_instance
 
+    use_instance(instance)
     for line in sweep_lines(_recipe(recipe), name, chosen, show=show):
         click.echo(line)
 

@@ -11,7 +11,7 @@ from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
-from llmops_assets.assets.release import champion_asset
+from llmops_assets.assets.release import champion_asset, promoting_stages
 from llmops_assets.assets.sft_sets import sft_set_asset
 from llmops_assets.assets.sweeps import sweep_assets
 from llmops_assets.assets.thumbs_sets import thumbs_set_asset
@@ -47,7 +47,7 @@ def lane(recipe: Recipe) -> dg.Definitions:
     jobs += [sweep_job(recipe, name) for name in recipe.sweeps]
     if recipe.sweeps:
         sensors.append(sweep_tables_sensor(recipe))
-    if recipe.sft is not None:
+    if promoting_stages(recipe):
         assets.append(champion_asset(recipe))
     if recipe.kd is not None:
         assets += [teacher_asset(recipe, recipe.kd), distillation_report_asset(recipe, recipe.kd)]

@@ -83,6 +83,17 @@ def require_variables(name: str) -> None:
         )
 
 
+def use_instance(name: str | None) -> None:
+    """Point Dagster, here and in the processes that this one starts, at the instance `name`, if one is named.
+
+    Raises:
+        UnknownInstance, MissingVariables: as `instance_file` and `require_variables`.
+    """
+    if name:
+        os.environ["DAGSTER_HOME"] = str(instance_home(name))
+        require_variables(name)
+
+
 def _variables(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if value.keys() == {"env"}:

@@ -1,11 +1,12 @@
 """A recipe: one YAML file that describes one lane of the asset graph."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource
@@ -15,7 +16,7 @@ from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.feedback.specs import PreferenceSpec
 from llmops_assets.training.digests import file_sha256, weights_digest
-from llmops_assets.training.distillation.specs import TeacherSpec
+from llmops_assets.training.distillation.specs import AnsweringSpec, RecordingSpec, TeacherSpec
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.specs import AnyStageSpec, CptSpec, DpoSpec, KdSpec, KtoSpec, SftSpec, Stage
 from llmops_assets.training.sweep_points import SweepName, SweepSpec, check_sweeps
@@ -32,7 +33,10 @@ class BaseModelSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="`embedded`, a local folder, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.")
+    name: str = Field(
+        description="`embedded`, a folder (relative ones start at the recipe's folder), or a hub id such as "
+        "Qwen/Qwen2.5-0.5B-Instruct."
+    )
     revision: str | None = Field(default=None, description="Commit of the hub repository; pin it.")
 
     def resolve(self) -> BaseModelRef:
@@ -72,7 +76,8 @@ class BaseModelSpec(BaseModel):
 
     def _folder(self) -> Path | None:
         folder = embedded_base_model_path() if self.name == EMBEDDED else Path(self.name)
-        return folder if folder.is_dir() else None
+        # A hub id is no path, whatever folders there are where a worker happens to run.
+        return folder if folder.is_absolute() and folder.is_dir() else None
 
 
 class CorpusSection(CorpusSpec):
@@ -129,6 +134,12 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _every_key_has_an_effect(self) -> "Recipe":
+        if unread := list(_unread(self)):
+            raise ValidationError.from_exception_data("Recipe", unread)
+        return self
+
+    @model_validator(mode="after")
     def _sweeps_fit_their_stages(self) -> "Recipe":
         check_sweeps(self.sweeps, self.stages)
         return self
@@ -168,7 +179,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and validate one recipe file.
+    """Read and validate one recipe file; models that it names by a relative folder are looked for beside it.
 
     Raises:
         RecipeError: the file is missing, is no YAML, has an unknown key or a bad value; all problems at once,
@@ -188,12 +199,54 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError("\n".join(_problem(path, root, dict(e)) for e in error.errors())) from error
     if recipe.name != path.stem:
         raise RecipeError(f"{path}:1: name: is {recipe.name!r}; it must equal the file's name, {path.stem!r}")
-    return recipe
+    return _seen_from(path.parent.absolute(), recipe)
 
 
 def load_recipes(folder: Path) -> list[Recipe]:
     """Read every `*.yaml` under `folder`, in order of name; raise RecipeError naming the first file that is bad."""
     return [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _seen_from(folder: Path, recipe: Recipe) -> Recipe:
+    """Return `recipe` with absolute paths of its models, for run workers have working directories of their own."""
+    base, teacher = recipe.base_model, recipe.teacher
+    placed: dict[str, Any] = {"base_model": base.model_copy(update={"name": _model_name(folder, base.name)})}
+    if teacher is not None:
+        adapter = None if teacher.adapter is None else (folder / teacher.adapter).resolve()
+        names = {"name": _model_name(folder, teacher.name), "adapter": adapter}
+        placed["teacher"] = teacher.model_copy(update=names)
+    return recipe.model_copy(update=placed)
+
+
+def _model_name(folder: Path, name: str) -> str:
+    """Return the path of the folder that `name` stands for; a hub id, and `embedded`, as they are."""
+    path = folder / name
+    is_path = name.startswith(("./", "../")) or path.is_dir()
+    return str(path.resolve()) if is_path and name != EMBEDDED else name
+
+
+def _unread(recipe: Recipe) -> Iterator[InitErrorDetails]:
+    """Yield a problem for every key that is valid in its section and that nothing reads in this recipe."""
+    teacher, kd = recipe.teacher, recipe.kd
+    if teacher is not None and kd is None:
+        yield _unread_key(("teacher",), "is not read without the section kd; add kd, or remove it", {})
+    if teacher is not None and kd is not None and kd.method == "logits":
+        answering = (key for key in AnsweringSpec.model_fields if key not in RecordingSpec.model_fields)
+        for key in answering:
+            if (value := getattr(teacher, key)) != TeacherSpec.model_fields[key].default:
+                yield _unread_key(("teacher", key), "is not read with kd.method: logits; remove it", value)
+    for first in list(recipe.stages.values())[:1]:
+        sentence = f"is not read: {first.stage} is the lane's first stage, and no adapter comes before it; remove it"
+        if first.adapter_mode == "merge_then_new":
+            yield _unread_key((first.stage, "adapter_mode"), sentence, first.adapter_mode)
+        for name, sweep in recipe.sweeps.items():
+            if sweep.stage == first.stage and "adapter_mode" in sweep.keys:
+                yield _unread_key(("sweeps", name), f"adapter_mode {sentence}", {})
+
+
+def _unread_key(location: tuple[str, ...], sentence: str, value: object) -> InitErrorDetails:
+    kind = PydanticCustomError("unread", "{sentence}", {"sentence": sentence})
+    return InitErrorDetails(type=kind, loc=location, input=value)
 
 
 def _problem(path: Path, root: yaml.Node | None, error: dict[str, Any]) -> str:

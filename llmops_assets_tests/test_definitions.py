@@ -8,7 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from llmops_assets.definitions import defs
+from llmops_assets.definitions import defs, lane
+from llmops_assets.recipe import Recipe
+from llmops_assets.resources.defaults import default_resources
 
 SNAPSHOT = Path(__file__).parent / "asset_graph_snapshot.json"
 HEAVY = ["torch", "transformers", "trl", "peft", "deepspeed", "datasets", "accelerate", "ray", "kubernetes", "mlflow"]
@@ -45,6 +47,26 @@ def test_every_asset_explains_itself_in_the_ui() -> None:
         if node.is_materializable:
             assert node.code_version, key
             assert node.kinds, key
+
+
+STAGE = {"max_steps": 1, "learning_rate": 0.001}
+SOURCES = {"sources": [{"kind": "files", "name": "rows", "pattern": "rows.jsonl"}]}
+STUDENT = {"sft_set": SOURCES, "teacher": {"name": "embedded"}, "kd": STAGE}
+
+
+@pytest.mark.parametrize(
+    ("sections", "promoted_by"), [(STUDENT, {"kd_report"}), ({"corpus": SOURCES, "cpt": STAGE}, None)]
+)
+def test_a_lane_with_a_stage_that_answers_has_a_champion(sections: dict, promoted_by: set[str] | None) -> None:
+    head = {"name": "bare", "description": "No SFT.", "base_model": {"name": "embedded"}}
+    made = dg.Definitions.merge(
+        lane(Recipe.model_validate(head | sections)), dg.Definitions(resources=default_resources())
+    )
+    graph, key = made.resolve_asset_graph(), dg.AssetKey(["bare", "champion"])
+    assert (key in graph.get_all_asset_keys()) == (promoted_by is not None)
+    if promoted_by is not None:
+        assert graph.get(key).parent_keys == {dg.AssetKey(["bare", report]) for report in promoted_by}
+        assert key in made.resolve_job_def("bare_build").asset_layer.selected_asset_keys
 
 
 def test_definitions_are_loadable() -> None:

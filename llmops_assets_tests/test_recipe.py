@@ -2,8 +2,10 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 import llmops_assets
@@ -118,6 +120,74 @@ def _without_section(changed, section: str) -> Path:
             kept.append(line)
     file.write_text("\n".join(kept))
     return file
+
+
+KD = {"max_steps": 1, "learning_rate": 0.001}
+
+
+def _with(changed, **sections: dict[str, Any]) -> Path:
+    file = changed("name: python_docs", "name: python_docs")
+    recipe = yaml.safe_load(file.read_text())
+    for section, keys in sections.items():
+        recipe[section] = recipe.get(section, {}) | keys
+    file.write_text(yaml.safe_dump(recipe))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"teacher": {"name": "embedded"}}, "teacher: is not read without the section kd; add kd, or remove it"),
+        *(
+            (
+                {"teacher": {"name": "embedded", key: 8}, "kd": KD},
+                f"teacher.{key}: is not read with kd.method: logits; remove it (found 8",
+            )
+            for key in ("max_new_tokens", "temperature", "seed")
+        ),
+        (
+            {"cpt": {"adapter_mode": "merge_then_new"}},
+            "cpt.adapter_mode: is not read: cpt is the lane's first stage, and no adapter comes before it; remove it",
+        ),
+        (
+            {"sweeps": {"modes": {"stage": "cpt", "grid": {"adapter_mode": ["continue"]}, "metric": "loss"}}},
+            "sweeps.modes: adapter_mode is not read: cpt is the lane's first stage",
+        ),
+    ],
+)
+def test_a_key_without_effect_is_named_with_file_line_and_key(
+    changed, sections: dict[str, dict[str, Any]], sentence: str
+) -> None:
+    file = _with(changed, **sections)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(file)
+    place, _, told = str(caught.value).partition(": ")
+    assert told.startswith(sentence)
+    key = sentence.partition(":")[0].rpartition(".")[2]
+    assert key in file.read_text().splitlines()[int(place.rpartition(":")[2]) - 1]
+
+
+def test_keys_that_a_later_stage_or_another_method_reads_are_fine(changed) -> None:
+    later = {"sft": {"adapter_mode": "merge_then_new"}, "kd": KD | {"method": "sequence"}}
+    assert load_recipe(_with(changed, teacher={"name": "embedded", "max_new_tokens": 8}, **later)).teacher is not None
+
+
+def test_folders_of_models_are_seen_from_the_recipe_and_not_from_where_a_worker_runs(
+    changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for folder in ("base", "teacher", "elsewhere/base", "elsewhere/Qwen/teacher"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    folders = {"teacher": {"name": "./teacher", "adapter": "lora"}, "base_model": {"name": "base"}, "kd": KD}
+    recipe = load_recipe(_with(changed, **folders))
+    assert recipe.teacher is not None
+    assert (recipe.base_model.location(), recipe.teacher.name) == (str(tmp_path / "base"), str(tmp_path / "teacher"))
+    assert recipe.teacher.adapter == tmp_path / "lora"
+
+    of_the_hub = load_recipe(_with(changed, teacher={"name": "Qwen/teacher"}, kd=KD)).teacher
+    assert of_the_hub is not None
+    assert of_the_hub.name == BaseModelSpec(name=of_the_hub.name).location() == "Qwen/teacher"
 
 
 def test_a_missing_recipe_is_a_sentence(tmp_path: Path) -> None:

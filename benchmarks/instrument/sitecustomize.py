@@ -35,6 +35,13 @@ def peak_memory_kib() -> int:
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
+def started(pid: int) -> float:
+    """Return when a process was started, in seconds since the epoch: Linux notes it in ticks since it booted."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    ticks_since_boot = int(fields[19])
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks_since_boot / os.sysconf("SC_CLK_TCK")
+
+
 class _ClockedTrainer(MetaPathFinder):
     """Adds the clock to the callbacks that every Trainer has, as soon as the module with them is imported."""
 
@@ -90,6 +97,8 @@ def _add_clock(trainer_module: Any, path: Path) -> None:
 
         def _write(self, args: Any) -> None:
             written = {
+                "process_started": started(os.getpid()),
+                "parent_started": started(os.getppid()),
                 "steps": self.steps,
                 "losses": self.losses,
                 "peak_memory_kib": peak_memory_kib(),

@@ -45,7 +45,7 @@ def teacher_ref(spec: TeacherSpec) -> TeacherRef:
     base = BaseModelSpec(name=spec.name, revision=spec.revision).resolve()
     if spec.adapter is None:
         return TeacherRef(base_model=base)
-    weights = spec.adapter.resolve() / WEIGHTS_FILE
+    weights = spec.adapter / WEIGHTS_FILE
     if not weights.is_file():
         raise NoTeacherAdapter(f"teacher.adapter: {spec.adapter} has no {WEIGHTS_FILE}; name the folder of a LoRA")
     adapter = AdapterRef(path=weights.parent, sha256=file_sha256(weights), base_digest=base.digest)
@@ -55,6 +55,11 @@ def teacher_ref(spec: TeacherSpec) -> TeacherRef:
 def learns_from_logits(stage: AnyStageSpec) -> bool:
     """Return whether a stage matches its teacher's distributions, and so needs them recorded."""
     return isinstance(stage, KdSpec) and stage.method == "logits"
+
+
+def lessons_name(stage: KdSpec) -> str:
+    """Return the asset with what the teacher of a kd stage is asked for."""
+    return TEACHER_LOGITS if learns_from_logits(stage) else TEACHER_ANSWERS
 
 
 def teacher_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinition:
@@ -89,14 +94,7 @@ def teacher_logits_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinition:
         with readable_errors():
             rows = latest_artifact(context.instance, artifacts, recipe.name, "kd_rows")
             teacher = teacher_ref(teacher_spec)
-            request = BuildRequest(
-                recipe=recipe.name,
-                asset=TEACHER_LOGITS,
-                spec=resolved(settings, config),
-                inputs={TEACHER: teacher.digest, "kd_rows": rows.manifest.data_version},
-                code_version=CODE_VERSION,
-                runtime_only=_RUNTIME_ONLY,
-            )
+            request = _request(recipe, TEACHER_LOGITS, resolved(settings, config), teacher, rows)
 
             def build(slot: BuildSlot) -> Built:
                 job = TeacherLogitsJob(
@@ -161,14 +159,7 @@ def teacher_answers_asset(recipe: Recipe) -> dg.AssetsDefinition:
         with readable_errors():
             source = latest_artifact(context.instance, artifacts, recipe.name, "sft_set")
             teacher = teacher_ref(teacher_spec)
-            request = BuildRequest(
-                recipe=recipe.name,
-                asset=TEACHER_ANSWERS,
-                spec=resolved(settings, config),
-                inputs={TEACHER: teacher.digest, "sft_set": source.manifest.data_version},
-                code_version=CODE_VERSION,
-                runtime_only=_RUNTIME_ONLY,
-            )
+            request = _request(recipe, TEACHER_ANSWERS, resolved(settings, config), teacher, source)
 
             def build(slot: BuildSlot) -> Built:
                 job = TeacherAnswersJob(
@@ -185,3 +176,16 @@ def teacher_answers_asset(recipe: Recipe) -> dg.AssetsDefinition:
         return materialized(artifact, reused=reused, metadata=artifact.manifest.summary | {"examples": examples})
 
     return teacher_answers
+
+
+def _request(
+    recipe: Recipe, asset: str, spec: RecordingSpec | AnsweringSpec, teacher: TeacherRef, asked_on: Artifact
+) -> BuildRequest:
+    return BuildRequest(
+        recipe=recipe.name,
+        asset=asset,
+        spec=spec,
+        inputs={TEACHER: teacher.digest, asked_on.manifest.asset: asked_on.manifest.data_version},
+        code_version=CODE_VERSION,
+        runtime_only=_RUNTIME_ONLY,
+    )

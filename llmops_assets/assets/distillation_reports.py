@@ -1,13 +1,22 @@
 """The distillation report: how much of its lead the teacher has lost to the student, on questions new to both."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import dagster as dg
+from pydantic import Field
 
 from llmops_assets.assets.adapter_chain import adapter_ref, adapter_sha256, ancestors
 from llmops_assets.assets.building import BuildRequest, Built, build_once
-from llmops_assets.assets.distillation import GPU_POOL, TEACHER, TEACHER_LOGITS, current_teacher_logits, teacher_ref
-from llmops_assets.assets.launchpad import launchpad_config, resolved
+from llmops_assets.assets.distillation import (
+    GPU_POOL,
+    TEACHER,
+    current_teacher_logits,
+    learns_from_logits,
+    lessons_name,
+    teacher_ref,
+)
+from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.scoring import HeldOut, Scorer
 from llmops_assets.evaluation.distillation import (
@@ -27,9 +36,22 @@ from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.distillation.job import TeacherRef
 from llmops_assets.training.specs import KdSpec
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NAME = "distillation_report"
 REPORT_FILE = "report.json"
+
+
+class DistillationReportSpec(EvaluationSpec):
+    """What the launchpad offers for this report: how to measure, and how sure its intervals are."""
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Two-sided level of every interval.")
+
+
+class TeacherScoresSpec(EvaluationSpec):
+    """What a teacher's scores depend on beside teacher and questions. It is measured as it taught."""
+
+    precision: Literal["fp32", "bf16"]
+    quantization: Literal["none", "8bit", "4bit"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +66,10 @@ def distillation_report_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinit
     """Return the `<recipe>/distillation_report` asset. Its token level needs `method: logits` and validation rows."""
     assert recipe.teacher is not None, "a recipe with a kd stage has a teacher"
     teacher_spec = recipe.teacher
-    settings = recipe.evaluation
+    settings = DistillationReportSpec(**recipe.evaluation.model_dump(), confidence=recipe.gate.confidence)
     config_class = launchpad_config(settings)
-    recorded = stage.method == "logits" and stage.validation_share > 0
-    needs = ["kd_adapter", "sft_set", *(["kd_rows", TEACHER_LOGITS] if recorded else [])]
+    recorded = learns_from_logits(stage) and stage.validation_share > 0
+    needs = ["kd_adapter", "sft_set", lessons_name(stage), *(["kd_rows"] if recorded else [])]
 
     @dg.asset(
         key=asset_key(recipe.name, NAME),
@@ -60,7 +82,7 @@ def distillation_report_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinit
     )
     def distillation_report(
         context: dg.AssetExecutionContext,
-        config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's evaluation
+        config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's sections
         artifacts: ArtifactStore,
         trainer: Trainer,
     ) -> dg.MaterializeResult:
@@ -72,6 +94,7 @@ def distillation_report_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinit
             before = next(ancestors(artifacts, student), None)
             questions = latest_artifact(context.instance, artifacts, recipe.name, "sft_set")
             teacher = teacher_ref(teacher_spec)
+            lessons = latest_artifact(context.instance, artifacts, recipe.name, lessons_name(stage))
             recording = _recording(context.instance, artifacts, recipe) if recorded else None
             base = recipe.base_model.resolve()
             request = BuildRequest(
@@ -83,7 +106,7 @@ def distillation_report_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinit
                     "student_before": adapter_sha256(before) if before else base.digest,
                     TEACHER: teacher.digest,
                     "sft_set": questions.manifest.data_version,
-                    **({TEACHER_LOGITS: recording.logits.manifest.data_version} if recording else {}),
+                    lessons.manifest.asset: lessons.manifest.data_version,
                 },
                 code_version=CODE_VERSION,
             )
@@ -93,26 +116,25 @@ def distillation_report_asset(recipe: Recipe, stage: KdSpec) -> dg.AssetsDefinit
                     recipe=recipe.name,
                     base=base,
                     chat_template=recipe.base_model.template_digest(),
-                    settings=spec,
+                    settings=part_of(spec, EvaluationSpec),
                     held_out=HeldOut.of({"sft_set": questions}),
                     artifacts=artifacts,
                     trainer=trainer,
                 )
-                best = _teacher_scores(recipe, teacher, questions, spec, artifacts, trainer)
                 gaps = answer_gaps(
                     scorer.scores(before),
                     scorer.scores(student),
-                    best,
-                    confidence=recipe.gate.confidence,
+                    _teacher_scores(scorer, teacher, lessons, questions),
+                    confidence=spec.confidence,
                     seed=spec.seed,
                 )
                 report = DistillationReport(
                     teacher=teacher.digest,
                     student_before=adapter_sha256(before) if before else None,
                     student_after=adapter_sha256(student),
-                    confidence=recipe.gate.confidence,
+                    confidence=spec.confidence,
                     gaps=gaps,
-                    tokens=_token_level(scorer, before, student, recording, recipe, slot) if recording else None,
+                    tokens=_token_level(scorer, before, student, recording, spec, slot) if recording else None,
                 )
                 (slot.output / REPORT_FILE).write_text(report.model_dump_json(indent=2))
                 return Built(summary={gap.metric: gap.closed for gap in gaps if gap.closed is not None})
@@ -131,17 +153,14 @@ def _recording(instance: dg.DagsterInstance, artifacts: ArtifactStore, recipe: R
     return Recording(rows, current_teacher_logits(instance, artifacts, recipe, rows))
 
 
-def _teacher_scores(
-    recipe: Recipe,
-    teacher: TeacherRef,
-    questions: Artifact,
-    spec: EvaluationSpec,
-    artifacts: ArtifactStore,
-    trainer: Trainer,
-) -> AdapterScores:
-    """Return the teacher's scores on the held-out questions, measured once for all students."""
+def _teacher_scores(scorer: Scorer, teacher: TeacherRef, lessons: Artifact, questions: Artifact) -> AdapterScores:
+    """Return the teacher's scores on the held-out questions, measured once for all students of the same `lessons`."""
+    taught = lessons.manifest.spec
+    spec = TeacherScoresSpec(
+        **scorer.settings.model_dump(), precision=taught["precision"], quantization=taught["quantization"]
+    )
     request = BuildRequest(
-        recipe=recipe.name,
+        recipe=scorer.recipe,
         asset="teacher_scores",
         spec=spec,
         inputs={TEACHER: teacher.digest, "sft_set": questions.manifest.data_version},
@@ -152,18 +171,25 @@ def _teacher_scores(
         job = EvaluationJob(
             base_model=teacher.base_model,
             adapter=teacher.adapter,
-            settings=spec,
-            questions_file=HeldOut.of({"sft_set": questions}).questions,
+            precision=spec.precision,
+            quantization=spec.quantization,
+            settings=scorer.settings,
+            questions_file=scorer.held_out.questions,
             output_file=slot.output / "scores.json",
         )
-        return Built(summary={"seconds": trainer.evaluate(job, on_line=print).seconds})
+        return Built(summary={"seconds": scorer.trainer.evaluate(job, on_line=print).seconds})
 
-    artifact, _ = build_once(artifacts, request, build)
+    artifact, _ = build_once(scorer.artifacts, request, build)
     return AdapterScores.model_validate_json((artifact.folder / "scores.json").read_text())
 
 
 def _token_level(
-    scorer: Scorer, before: Artifact | None, after: Artifact, recording: Recording, recipe: Recipe, slot: BuildSlot
+    scorer: Scorer,
+    before: Artifact | None,
+    after: Artifact,
+    recording: Recording,
+    spec: DistillationReportSpec,
+    slot: BuildSlot,
 ) -> TokenLevel:
     def distances(adapter: Artifact | None, name: str) -> TokenDistances:
         job = TokenAgreementJob(
@@ -178,6 +204,6 @@ def _token_level(
     return token_level(
         distances(before, "before"),
         distances(after, "after"),
-        confidence=recipe.gate.confidence,
-        seed=scorer.settings.seed,
+        confidence=spec.confidence,
+        seed=spec.seed,
     )

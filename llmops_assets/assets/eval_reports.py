@@ -10,7 +10,7 @@ from llmops_assets.assets.adapter_chain import adapter_sha256, ancestors
 from llmops_assets.assets.adapters import GPU_POOL, WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.champion_state import current_champion
-from llmops_assets.assets.launchpad import Spec, launchpad_config, resolved
+from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, materialized, readable_errors
 from llmops_assets.assets.scoring import HeldOut, Scorer
 from llmops_assets.evaluation.gates import GateStage
@@ -115,12 +115,12 @@ def report_asset(recipe: Recipe, stage: Stage) -> dg.AssetsDefinition:
                     recipe=recipe.name,
                     base=base,
                     chat_template=recipe.base_model.template_digest(),
-                    settings=_part(EvaluationSpec, spec),
+                    settings=part_of(spec, EvaluationSpec),
                     held_out=HeldOut.of(sets),
                     artifacts=artifacts,
                     trainer=trainer,
                 )
-                report = _compare(stage, subjects, scorer, _part(GatePolicy, spec), labels)
+                report = _compare(stage, subjects, scorer, part_of(spec, GatePolicy), labels)
                 (slot.output / REPORT_FILE).write_text(report.model_dump_json(indent=2))
                 (slot.output / "report.md").write_text(report_table_markdown(report))
                 return Built(summary=_summary(subjects.candidate, labels, report))
@@ -187,10 +187,6 @@ def _labels(recipe: str, subjects: Subjects, version_label: Callable[[str], str 
             sha = adapter_sha256(adapter)
             labels[sha] = version_label(sha) or adapter.manifest.asset.removesuffix("_adapter").upper()
     return labels
-
-
-def _part(schema: type[Spec], spec: ReportSpec) -> Spec:
-    return schema.model_validate({name: getattr(spec, name) for name in schema.model_fields})
 
 
 def _identity(adapter: Artifact | None, base_digest: str) -> str:

@@ -30,6 +30,11 @@ def launchpad_config(spec: BaseModel, *, leave_out: frozenset[str] = frozenset()
     return create_model(f"{type(spec).__name__}Config", __base__=dg.Config, **fields)
 
 
+def part_of(spec: BaseModel, schema: type[Spec]) -> Spec:
+    """Return the fields of `schema` out of a `spec` that joins several for the launchpad."""
+    return schema.model_validate({name: getattr(spec, name) for name in schema.model_fields})
+
+
 def resolved(spec: Spec, config: dg.Config) -> Spec:
     """Return `spec` with the launchpad's values, validated as the recipe was.
 

@@ -11,13 +11,19 @@ from llmops_assets.assets.promotion import Challenger, Champion, Promotion, deci
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.tracking import Tracking
+from llmops_assets.training.specs import Stage
 
 CODE_VERSION = "1"
 
 
+def promoting_stages(recipe: Recipe) -> list[Stage]:
+    """Return the stages whose adapter may be served. After CPT it knows its domain, but not yet how to answer."""
+    return [stage for stage in recipe.stages if stage != "cpt"]
+
+
 def champion_asset(recipe: Recipe) -> dg.AssetsDefinition:
-    """Return the `<recipe>/champion` asset."""
-    reports = [f"{stage}_report" for stage in recipe.stages if stage != "cpt"]
+    """Return the `<recipe>/champion` asset, of a recipe with a stage that promotes."""
+    reports = [f"{stage}_report" for stage in promoting_stages(recipe)]
 
     @dg.asset(
         key=asset_key(recipe.name, "champion"),

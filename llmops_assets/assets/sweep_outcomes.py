@@ -1,13 +1,12 @@
 """What has become of the points of a sweep, read from Dagster's records and the artifact store."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import dagster as dg
 
-from llmops_assets.assets.adapter_training import RUNTIME_ONLY
 from llmops_assets.assets.lineage import FINGERPRINT, asset_key
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
+from llmops_assets.training.identity import identity_of
 from llmops_assets.training.sweep_points import SweepPoint
 from llmops_assets.training.sweep_report import PointOutcome, Status
 
@@ -68,22 +67,17 @@ def _outcome(
     artifact = artifacts.get(recipe, asset, str(materialization.metadata[FINGERPRINT].value))
     change = _change(artifact, point, inputs)
     status: Status = "out of date" if change else "done"
-    return PointOutcome(point.name, point.settings, status, _figures(artifact), change)
+    tracked_run = (artifact.manifest.run_card or {}).get("mlflow_run_id")
+    return PointOutcome(point.name, point.settings, status, _figures(artifact), change, tracked_run)
 
 
 def _change(artifact: Artifact, point: SweepPoint, inputs: Mapping[str, str]) -> str:
     """Return what is another since `artifact` was trained, as a clause; empty if training again would find it."""
     manifest = artifact.manifest
-    then, now = _identity(manifest.spec), _identity(point.spec.model_dump(mode="json"))
+    then, now = identity_of(manifest.spec), identity_of(point.spec.model_dump(mode="json"))
     changed = [key for key in now if then.get(key) != now[key]]
     changed += [name for name, version in inputs.items() if manifest.inputs.get(name) != version]
     return f"{', '.join(changed)} changed since; run it again" if changed else ""
-
-
-def _identity(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that an adapter is told by, as the artifact store tells adapters apart."""
-    told = {key: value for key, value in spec.items() if key not in RUNTIME_ONLY}
-    return told | {"num_processes": 1, "gradient_accumulation": spec["num_processes"] * spec["gradient_accumulation"]}
 
 
 def _figures(artifact: Artifact) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from llmops_assets.assets.adapter_training import RUNTIME_ONLY, AdapterRequest, adapter_inputs, train_adapter
-from llmops_assets.assets.adapters import CODE_VERSION, GPU_POOL, adapter_asset, adapter_request, on_rows
+from llmops_assets.assets.adapter_training import AdapterRequest, adapter_inputs, train_adapter
+from llmops_assets.assets.adapters import CODE_VERSION, GPU_POOL, adapter_asset, adapter_request
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.sweep_outcomes import point_outcomes
@@ -22,6 +22,8 @@ from llmops_assets.resources.manifest import fingerprint_of
 from llmops_assets.resources.sweep_tracking import close_parent_run, sweep_parent_run, under_parent
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
+from llmops_assets.training.identity import identity_of
+from llmops_assets.training.specs import AnyStageSpec
 from llmops_assets.training.sweep_points import SweepPoint, sweep_points
 from llmops_assets.training.sweep_report import (
     PointOutcome,
@@ -34,6 +36,7 @@ from llmops_assets.training.sweep_report import (
 
 REPORT_CODE_VERSION = "1"
 REPORT_FILE, PLOT_FILE = "sweep.md", "sweep.png"
+_RANKS = {"num_processes", "gradient_accumulation"}
 
 # Made anew when points were trained and none is queued or running, whether all of them succeeded or not.
 TABLE_CONDITION = (
@@ -61,12 +64,13 @@ class Sweep:
 
     def parent_run(self, request: AdapterRequest, artifacts: ArtifactStore, tracking: Tracking) -> str | None:
         """Return the MLflow run that all points share which differ from `request` in swept settings alone."""
-        shared = {
-            key: value for key, value in request.spec.model_dump(mode="json").items() if key not in self.spec.keys
-        }
+        swept = set(self.spec.keys)
+        # Adapters are told by the product of these two.
+        swept |= _RANKS if swept & _RANKS else set()
+        told = identity_of(request.spec.model_dump(mode="json"))
         fingerprint = fingerprint_of(
             asset=self.asset,
-            spec={key: value for key, value in shared.items() if key not in RUNTIME_ONLY},
+            spec={key: value for key, value in told.items() if key not in swept},
             inputs=adapter_inputs(request, self.recipe.base_model.resolve()),
             code_version=request.code_version,
         )
@@ -88,9 +92,18 @@ class Sweep:
             artifacts,
             recipe=self.recipe.name,
             asset=self.point_asset,
-            points=[replace(point, spec=on_rows(point.spec, request.rows)) for point in self.points.values()],
+            points=self.asked(request.spec),
             inputs=adapter_inputs(request, self.recipe.base_model.resolve()),
         )
+
+    def asked(self, first: AnyStageSpec) -> list[SweepPoint]:
+        """Return the points with the settings that their adapters are asked for with; `first` are those of the first.
+
+        What rows and recordings have decided is alike for all of them.
+        """
+        written = next(iter(self.points.values())).spec.model_dump()
+        decided = {key: value for key, value in first.model_dump().items() if value != written[key]}
+        return [replace(point, spec=point.spec.model_copy(update=decided)) for point in self.points.values()]
 
 
 def sweep_assets(recipe: Recipe) -> list[dg.AssetsDefinition]:
@@ -159,16 +172,29 @@ def sweep_asset(sweep: Sweep) -> dg.AssetsDefinition:
             artifact, reused = build_once(artifacts, _report_request(sweep, outcomes), _writer(sweep, outcomes))
             if best := best_point(sweep.spec, outcomes):
                 request = sweep.request(context.instance, sweep.points[best.name], artifacts, feedback)
-                _close(sweep.parent_run(request, artifacts, tracking), best, artifact, tracking)
+                _close(sweep.parent_run(request, artifacts, tracking), best, outcomes, artifact, tracking)
             return materialized(artifact, reused=reused, metadata=_metadata(sweep, outcomes, artifact))
 
     return sweep_table
 
 
-def _close(parent_run: str | None, best: PointOutcome, report: Artifact, tracking: Tracking) -> None:
-    if parent_run is not None:
-        files = [report.folder / REPORT_FILE, report.folder / PLOT_FILE]
-        close_parent_run(tracking, parent_run, figures=best.figures, settings=best.settings, files=files)
+def _close(
+    parent_run: str | None,
+    best: PointOutcome,
+    outcomes: Sequence[PointOutcome],
+    report: Artifact,
+    tracking: Tracking,
+) -> None:
+    if parent_run is None:
+        return
+    close_parent_run(
+        tracking,
+        parent_run,
+        figures=best.figures,
+        settings=best.settings,
+        points={o.name: o.tracked_run for o in outcomes if o.status == "done" and o.tracked_run is not None},
+        files=[report.folder / REPORT_FILE, report.folder / PLOT_FILE],
+    )
 
 
 def _report_request(sweep: Sweep, outcomes: list[PointOutcome]) -> BuildRequest:

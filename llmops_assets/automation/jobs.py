@@ -3,9 +3,10 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
-from llmops_assets.assets.distillation import TEACHER_ANSWERS, TEACHER_LOGITS, learns_from_logits
+from llmops_assets.assets.distillation import lessons_name
 from llmops_assets.assets.distillation_reports import NAME as DISTILLATION_REPORT
 from llmops_assets.assets.lineage import asset_key
+from llmops_assets.assets.release import promoting_stages
 from llmops_assets.recipe import Recipe
 
 JOB_TAG = "llmops/job"
@@ -16,11 +17,8 @@ def build_job(recipe: Recipe) -> AssetJob:
     sections = {"corpus": recipe.corpus, "sft_set": recipe.sft_set, "thumbs_set": recipe.thumbs_set}
     sets = [name for name, section in sections.items() if section is not None]
     stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
-    teacher: list[str] = []
-    if recipe.kd is not None:
-        asked = TEACHER_LOGITS if learns_from_logits(recipe.kd) else TEACHER_ANSWERS
-        teacher = [asked, DISTILLATION_REPORT]
-    champion = ["champion"] if recipe.sft is not None else []
+    teacher = [lessons_name(recipe.kd), DISTILLATION_REPORT] if recipe.kd is not None else []
+    champion = ["champion"] if promoting_stages(recipe) else []
     return _job(recipe, "build", [*sets, *stages, *teacher, *champion])
 
 

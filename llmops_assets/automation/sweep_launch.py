@@ -1,6 +1,7 @@
 """Starts a sweep: one queued run per point, each in the `gpu` pool, through Dagster's own backfill command."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -40,12 +41,16 @@ class UnknownSweep(LlmopsError):
 
 
 def sweep_job_name(recipe: Recipe, sweep: str) -> str:
-    """Name of the job that trains one point of a sweep."""
-    return f"{recipe.name}_{sweep}_sweep"
+    """Name of the job that trains one point of a sweep.
+
+    A recipe's name may end as another's sweep begins (`a` with `b_c`, `a_b` with `c`); no sweep's name has two
+    underscores in a row. `<recipe>__<sweep>_sweep` is the op of the table, and Dagster wants one name for one thing.
+    """
+    return f"{recipe.name}__{sweep}_points"
 
 
 def sweep_job(recipe: Recipe, sweep: str) -> AssetJob:
-    """Return `<recipe>_<sweep>_sweep`, partitioned by point. Its runs may go side by side, as the pool has room.
+    """Return `<recipe>__<sweep>_points`, partitioned by point. Its runs may go side by side, as the pool has room.
 
     It has no `llmops/job` tag: instances allow one run at a time of each job that has.
     """
@@ -117,9 +122,11 @@ def launch_sweep(instance: dg.DagsterInstance, recipe: Recipe, sweep: str, point
     command += ["--partitions", ",".join(points), "--noprompt"]
     if not _daemon_is_alive(instance):
         here = f'key:"{recipe.name}/{sweep}_sweep_point"'
+        home = os.environ.get("DAGSTER_HOME", "")
         raise NoDaemon(
-            "no Dagster daemon of this instance has reported in the last two minutes, so queued runs would wait. Start "
-            "`make dev` and try again, or train the points here, one after the other: "
+            f"no Dagster daemon of the instance at DAGSTER_HOME={home} has reported in the last two minutes, so queued "
+            "runs would wait. Start `make dev` and try again; if it serves another instance (`make dev "
+            "INSTANCE=<name>`), add `--instance <name>`. Or train the points here, one after the other: "
             f"dagster asset materialize -m llmops_assets.definitions --select '{here}' --partition '{points[0]}'"
         )
     launch = uuid.uuid4().hex

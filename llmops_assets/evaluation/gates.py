@@ -72,12 +72,7 @@ def _sft_arms(evidence: GateEvidence) -> list[GateArm]:
         contest.length_arm(
             "answer_length", f"Are {name}'s answers about as long as the references?", against_references=True
         ),
-        contest.perplexity_arm(
-            "forgetting",
-            f"Does {name} still model raw text, with at most {policy.sft_perplexity_ratio:g} times the perplexity of "
-            f"{parent}?",
-            policy.sft_perplexity_ratio,
-        ),
+        *_forgetting_arms(contest, policy.sft_perplexity_ratio),
     ]
     champion = evidence.champion
     if champion is not None and champion.name not in (evidence.candidate.name, contest.baseline.name):
@@ -98,16 +93,22 @@ def _dpo_arms(evidence: GateEvidence) -> list[GateArm]:
             -policy.exact_match_margin,
             binary=True,
         ),
-        contest.perplexity_arm(
-            "forgetting",
-            f"Does {name} still model raw text, with at most {policy.perplexity_ratio:g} times the perplexity of "
-            f"{baseline}?",
-            policy.perplexity_ratio,
-        ),
+        *_forgetting_arms(contest, policy.perplexity_ratio),
         contest.length_arm(
             "answer_length", f"Are {name}'s answers about as long as those of {baseline}?", against_references=False
         ),
     ]
+
+
+def _forgetting_arms(contest: Contest, highest_ratio: float) -> list[GateArm]:
+    """The arm on raw text. A lane without a corpus has no held-out documents, and so no such arm."""
+    if not contest.candidate.documents and not contest.baseline.documents:
+        return []
+    question = (
+        f"Does {contest.candidate_label} still model raw text, with at most {highest_ratio:g} times the perplexity of "
+        f"{contest.baseline_label}?"
+    )
+    return [contest.perplexity_arm("forgetting", question, highest_ratio)]
 
 
 def _preference_arm(evidence: GateEvidence) -> GateArm:

@@ -25,6 +25,10 @@ class EvaluationJob(BaseModel):
     schema_version: Literal[1] = 1
     base_model: BaseModelRef
     adapter: AdapterRef | None = Field(default=None, description="None measures the base alone.")
+    precision: Literal["fp32", "bf16"] | None = Field(
+        default=None, description="Weights and compute; None is bf16 on a GPU and fp32 on a CPU."
+    )
+    quantization: Literal["none", "8bit", "4bit"] = Field(default="none", description="Weights of the base.")
     settings: EvaluationSpec
     perplexity_file: Path | None = Field(default=None, description="JSONL rows {id, text, group}.")
     questions_file: Path | None = Field(

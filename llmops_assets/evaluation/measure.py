@@ -18,7 +18,7 @@ def evaluate(job: EvaluationJob) -> AdapterScores:
     documents = read_rows(job.perplexity_file, HeldoutDocument) if job.perplexity_file else []
     questions = read_rows(job.questions_file, HeldoutQuestion) if job.questions_file else []
     pairs = read_rows(job.preferences_file, HeldoutPair) if job.preferences_file else []
-    policy = load_policy(job.base_model, job.adapter)
+    policy = load_policy(job.base_model, job.adapter, job.precision, job.quantization)
     started = time.perf_counter()
     skipped: list[SkippedRow] = []
 

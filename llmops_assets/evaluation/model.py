@@ -91,21 +91,27 @@ class Policy:
         )
 
 
-def load_policy(base_model: BaseModelRef, adapter: AdapterRef | None) -> Policy:
-    """Load a base and its adapter for measuring: bf16 on a GPU, fp32 on a CPU.
+def load_policy(
+    base_model: BaseModelRef, adapter: AdapterRef | None, precision: str | None = None, quantization: str = "none"
+) -> Policy:
+    """Load a base and its adapter for measuring; without a `precision` in bf16 on a GPU, in fp32 on a CPU.
 
     Threads follow the cores that this process may use, and deterministic kernels are asked for. The sampling
     defaults that a repository ships (temperature, repetition penalty) are dropped: every adapter answers under
     the same rules.
+
+    Raises BaseModelUnavailable, QuantizationUnavailable, WrongBase, WrongStack and CorruptAdapter.
     """
     logging.disable_progress_bar()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = "bf16" if device.type == "cuda" else "fp32"
+    precision = precision or ("bf16" if device.type == "cuda" else "fp32")
     tokenizer = load_tokenizer(base_model)
     # A PeftModel forwards everything that is asked of it here to the model that it wraps.
-    model = cast(PreTrainedModel, frozen_policy(base_model, adapter, precision))
+    model = cast(PreTrainedModel, frozen_policy(base_model, adapter, precision, quantization))
     model.generation_config = GenerationConfig()
-    torch.nn.Module.to(model, device)
-    return Policy(model, tokenizer, device, f"{device.type}/{precision}")
+    if quantization == "none":  # quantised weights were loaded where they stay
+        torch.nn.Module.to(model, device)
+    kind = precision if quantization == "none" else quantization
+    return Policy(model, tokenizer, device, f"{device.type}/{kind}")

@@ -12,8 +12,13 @@ from llmops_assets.errors import LlmopsError
 from llmops_assets.recipe import BaseModelSpec, Recipe, RecipeError, load_recipe
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.specs import AnyStageSpec
+from llmops_assets.training.sweep_points import sweep_points
 
+PARTITION_TAG = "dagster/partition"
 STAGE_OF_ASSET = {f"{stage}_adapter": stage for stage in ("cpt", "sft", "kd", "kto", "dpo")}
+# What a frozen model says about the rows of a stage, taken in one process.
+STAGE_OF_RECORDING = {"teacher_logits": "kd", "teacher_answers": "kd", "reference_log_probs": "dpo"}
+_SWEEP_POINT = "_sweep_point"
 
 
 class UnknownDemand(LlmopsError):
@@ -27,15 +32,21 @@ class RunDemand:
     Attributes:
         stages: The spec of every training stage of the run, by op name (`<recipe>__<asset>`), with the run's overrides.
         bases: The base model that each of them trains on, by op name too.
+        recordings: GPUs of the run's other processes that hold a model, by op name.
     """
 
     stages: Mapping[str, AnyStageSpec]
     bases: Mapping[str, BaseModelSpec] = field(default_factory=dict)
+    recordings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def gpus(self) -> int:
-        """GPUs that the run's own machine must have: stages run one after another, so the largest one counts."""
-        return max((gpus_of(spec) for spec in self.stages.values() if spec.placement == "local"), default=0)
+        """GPUs that the run's own machine must have: its ops run one after another, so the largest one counts.
+
+        Recordings beside ranks that Ray places have none: the run would hold it while these ranks wait for theirs.
+        """
+        local = [gpus_of(spec) for spec in self.stages.values() if spec.placement == "local"]
+        return max(local + ([] if self.placed_gpus else list(self.recordings.values())), default=0)
 
     @property
     def placed_gpus(self) -> int:
@@ -49,21 +60,38 @@ def gpus_of(spec: AnyStageSpec) -> int:
 
 
 def demand_of(
-    op_names: Iterable[str], run_config: Mapping[str, Any], recipe_named: Callable[[str], Recipe]
+    op_names: Iterable[str],
+    run_config: Mapping[str, Any],
+    recipe_named: Callable[[str], Recipe],
+    partition: str | None = None,
 ) -> RunDemand:
     """Return the demand of a run of these ops. Ops that train nothing ask for nothing, and their recipe is not read.
 
+    `partition` is the point of a sweep; without it the largest point counts. A recording takes one GPU if its stage
+    insists on GPUs.
+
     Raises:
-        UnknownDemand: a recipe is broken or gone, has lost the stage, or an override in the run config is not valid.
+        UnknownDemand: a recipe is broken or gone, has lost the stage, the sweep or the point, or an override in the run
+            config is not valid.
     """
-    stages, bases = {}, {}
+    stages, bases, recordings = {}, {}, {}
     for op_name in op_names:
         recipe_name, _, asset = op_name.rpartition("__")
-        if recipe_name and asset in STAGE_OF_ASSET:
-            recipe = _recipe(op_name, recipe_name, recipe_named)
+        is_known = asset in STAGE_OF_ASSET or asset in STAGE_OF_RECORDING or asset.endswith(_SWEEP_POINT)
+        if not recipe_name or not is_known:
+            continue
+        recipe = _recipe(op_name, recipe_name, recipe_named)
+        if asset in STAGE_OF_RECORDING:
+            stage = _written_stage(op_name, recipe, STAGE_OF_RECORDING[asset])
+            on_cpu = _overrides(op_name, run_config).get("device") == "cpu"
+            recordings[op_name] = 0 if on_cpu else min(1, gpus_of(stage))
+            continue
+        if asset in STAGE_OF_ASSET:
             stages[op_name] = _stage(op_name, recipe, STAGE_OF_ASSET[asset], run_config)
-            bases[op_name] = recipe.base_model
-    return RunDemand(stages, bases)
+        else:
+            stages[op_name] = _point(op_name, recipe, asset.removesuffix(_SWEEP_POINT), partition)
+        bases[op_name] = recipe.base_model
+    return RunDemand(stages, bases, recordings)
 
 
 def run_demand(instance: DagsterInstance, run: DagsterRun) -> RunDemand:
@@ -80,7 +108,7 @@ def run_demand(instance: DagsterInstance, run: DagsterRun) -> RunDemand:
     plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
     selected = set(plan.step_keys_to_execute)
     op_names = sorted({step.node_handle_id for step in plan.steps if step.key in selected})
-    return demand_of(op_names, run.run_config, _recipe_named)
+    return demand_of(op_names, run.run_config, _recipe_named, run.tags.get(PARTITION_TAG))
 
 
 def _recipe_named(name: str) -> Recipe:
@@ -96,20 +124,44 @@ def _recipe(op_name: str, recipe_name: str, recipe_named: Callable[[str], Recipe
         ) from error
 
 
-def _stage(op_name: str, recipe: Recipe, stage: str, run_config: Mapping[str, Any]) -> AnyStageSpec:
+def _written_stage(op_name: str, recipe: Recipe, stage: str) -> AnyStageSpec:
     spec: AnyStageSpec | None = getattr(recipe, stage)
     if spec is None:
-        raise UnknownDemand(
-            f"cannot tell how many GPUs {op_name} asks for: recipe {recipe.name} has no section {stage} any more. "
-            "Reload the code location and launch again."
-        )
-    overrides = ((run_config.get("ops") or {}).get(op_name) or {}).get("config") or {}
-    values = {key: _value(op_name, key, value) for key, value in overrides.items()}
+        raise _lost(op_name, recipe, f"section {stage}")
+    return spec
+
+
+def _point(op_name: str, recipe: Recipe, sweep: str, partition: str | None) -> AnyStageSpec:
+    if sweep not in recipe.sweeps:
+        raise _lost(op_name, recipe, f"sweep {sweep}")
+    settings = recipe.sweeps[sweep]
+    points = {point.name: point.spec for point in sweep_points(settings, recipe.stages[settings.stage])}
+    if partition is None:
+        return max(points.values(), key=gpus_of)
+    if partition not in points:
+        raise _lost(op_name, recipe, f"point {partition} of sweep {sweep}")
+    return points[partition]
+
+
+def _lost(op_name: str, recipe: Recipe, what: str) -> UnknownDemand:
+    return UnknownDemand(
+        f"cannot tell how many GPUs {op_name} asks for: recipe {recipe.name} has no {what} any more. Reload the code "
+        "location and launch again."
+    )
+
+
+def _stage(op_name: str, recipe: Recipe, stage: str, run_config: Mapping[str, Any]) -> AnyStageSpec:
+    spec = _written_stage(op_name, recipe, stage)
     try:
-        return type(spec).model_validate(spec.model_dump() | values)
+        return type(spec).model_validate(spec.model_dump() | _overrides(op_name, run_config))
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
         raise UnknownDemand(f"run config, ops.{op_name}.config: {problems}; correct it and launch again") from error
+
+
+def _overrides(op_name: str, run_config: Mapping[str, Any]) -> dict[str, Any]:
+    config = ((run_config.get("ops") or {}).get(op_name) or {}).get("config") or {}
+    return {key: _value(op_name, key, value) for key, value in config.items()}
 
 
 def _value(op_name: str, key: str, value: Any) -> Any:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SWEEP_TAG = "llmops/sweep"
 POINT_TAG = "llmops/sweep_point"
 PARENT_TAG = "mlflow.parentRunId"
+_NAME_TAG = "mlflow.runName"
+_BEST = "best/"
 
 
 class PointTracking(Tracking):
@@ -70,9 +72,13 @@ def close_parent_run(
     *,
     figures: Mapping[str, float],
     settings: Mapping[str, Any],
+    points: Mapping[str, str],
     files: Sequence[Path],
 ) -> None:
     """Write what the sweep found to its parent run: figures and settings of the best point, and the report's files.
+
+    `points` are the runs that trained its points, by the points' names. One whose adapter was found in the artifact
+    store opened no run here: a sweep with another grid trained it, and its run becomes a child of this one.
 
     Does nothing but warn while the server is away. Settings are tags here, for parameters of a run cannot change, and
     another point may be the best tomorrow.
@@ -80,10 +86,26 @@ def close_parent_run(
     with tracking._at_most_a_warning(f"parent run {run_id} lacks what the sweep found"):
         client = tracking._client()
         _adopt(client, run_id)
+        for tag in client.get_run(run_id).data.tags:
+            if tag.startswith(_BEST) and tag.removeprefix(_BEST) not in settings:
+                client.delete_tag(run_id, tag)
         for key, value in settings.items():
-            client.set_tag(run_id, f"best/{key}", str(value))
+            client.set_tag(run_id, f"{_BEST}{key}", str(value))
         client.set_terminated(run_id, "FINISHED")
-    tracking.log_outcome(run_id, {f"best/{key}": value for key, value in figures.items()}, list(files))
+    for point, child in points.items():
+        with tracking._at_most_a_warning(f"run {child} of point {point} stays apart from its sweep"):
+            _bring_home(tracking._client(), child, parent=run_id, point=point)
+    tracking.log_outcome(run_id, {f"{_BEST}{key}": value for key, value in figures.items()}, list(files))
+
+
+def _bring_home(client: "MlflowClient", child: str, *, parent: str, point: str) -> None:
+    """Make `child` the run of `point` under `parent`, if it is not that already."""
+    tags = client.get_run(child).data.tags
+    if (tags.get(PARENT_TAG), tags.get(POINT_TAG)) == (parent, point):
+        return
+    name = tags.get(_NAME_TAG, "").removesuffix(tags.get(POINT_TAG, "")).strip()
+    for tag, value in ((PARENT_TAG, parent), (POINT_TAG, point), (_NAME_TAG, f"{name} {point}".strip())):
+        client.set_tag(child, tag, value)
 
 
 def _adopt(client: "MlflowClient", run_id: str) -> None:

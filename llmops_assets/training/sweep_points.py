@@ -4,18 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from llmops_assets.training.identity import RUNTIME_ONLY, identity_of
 from llmops_assets.training.preparation.job import PreparationSpec
 from llmops_assets.training.reference.job import ReferenceSpec
 from llmops_assets.training.specs import AnyStageSpec, DpoSpec, KdSpec, Stage
+from llmops_assets.training.sweep_metrics import Goal, better_end, complaint_about
 
 Location = tuple[str | int, ...]
 
-SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+# Ops and jobs are named `<recipe>__<sweep>_...`: without `__` in a sweep's name, both names can be told from that.
+SweepName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=41)]
 
 # `dagster job backfill --partitions` and the UI's partition field split what is typed into them at commas.
 SEPARATOR = ":"
@@ -25,8 +28,8 @@ _FIXED = "{!r} needs other rows, or another reference or teacher, than the other
 _WATCHED = "changes where a training runs or how it is watched, not what comes out of it"
 NOT_SWEPT: Mapping[str, str] = {
     "stage": "names the stage that the sweep trains; it is a key of the sweep",
-    **dict.fromkeys(["logging_steps", "checkpoint_every", "keep_checkpoints", "device", "placement"], _WATCHED),
-    **dict.fromkeys(["report_to", "eval_every"], _WATCHED),
+    "eval_every": "decides when validation losses are taken, and points are compared by what was measured alike",
+    **dict.fromkeys(sorted(RUNTIME_ONLY), _WATCHED),
 }
 
 
@@ -45,7 +48,9 @@ class SweepSpec(BaseModel):
     metric: str = Field(
         default="eval_loss", min_length=1, description="Figure of a training, as in its metrics, that ranks the points."
     )
-    goal: Literal["min", "max"] = Field(default="min", description="Whether the lowest or the highest is the best.")
+    goal: Goal | None = Field(
+        default=None, description="Whether the lowest or the highest is the best; by default what the metric implies."
+    )
     max_steps: int | None = Field(
         default=None, gt=0, description="Quick mode: optimizer steps at most, in place of the stage's own."
     )
@@ -61,6 +66,11 @@ class SweepSpec(BaseModel):
         """The swept keys, in the order in which the recipe first names them."""
         named = [*self.grid, *(key for point in self.points for key in point)]
         return tuple(dict.fromkeys(named))
+
+    @property
+    def best(self) -> Goal:
+        """Which end of the metric is the best."""
+        return self.goal or better_end(self.metric) or "min"
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ def sweep_points(sweep: SweepSpec, stage: AnyStageSpec) -> tuple[SweepPoint, ...
         if fixed:
             problems += [_problem(where[key], _FIXED.format(point.settings[key]), point.settings[key]) for key in fixed]
             continue
-        twin = next((other for other in points if other.spec == point.spec), None)
+        twin = next((other for other in points if _same_training(other, point)), None)
         if twin is not None:
             again = "is given twice" if twin.name == point.name else f"is the same training as {twin.name}"
             problems.append(_problem(location, f"{point.name} {again}; remove one", settings))
@@ -148,13 +158,13 @@ def _unfit_keys(sweep: SweepSpec, stage: AnyStageSpec) -> list[InitErrorDetails]
 
 
 def _unfit_metric(sweep: SweepSpec, stage: AnyStageSpec) -> list[InitErrorDetails]:
-    if not sweep.metric.startswith("eval_") or stage.validation_share:
-        return []
-    sentence = (
-        f"{sweep.metric} is taken on validation rows, and stage {sweep.stage} holds none back; set its "
-        "validation_share, or rank by a figure of the training such as mean_loss"
-    )
-    return [_problem(("metric",), sentence, sweep.metric)]
+    complaint = complaint_about(sweep.metric, sweep.goal, stage)
+    return [] if complaint is None else [_problem(("metric",), complaint, sweep.metric)]
+
+
+def _same_training(one: SweepPoint, other: SweepPoint) -> bool:
+    """Return whether two points would share a partition, or one adapter in the artifact store."""
+    return one.name == other.name or identity_of(one.spec.model_dump()) == identity_of(other.spec.model_dump())
 
 
 def _decided_before(spec: AnyStageSpec) -> tuple[Any, ...]:

@@ -21,19 +21,25 @@ _HEADINGS = {
 
 @dataclass(frozen=True)
 class PointOutcome:
-    """One point of a sweep and what has become of it. `figures` are those of its training, by metric name."""
+    """One point of a sweep and what has become of it.
+
+    Attributes:
+        figures: Those of its training, by metric name.
+        tracked_run: Id of the MLflow run of its training, if it has one.
+    """
 
     name: str
     settings: Mapping[str, Any]
     status: Status
     figures: Mapping[str, float] = field(default_factory=dict)
     detail: str = ""
+    tracked_run: str | None = None
 
 
 def best_point(sweep: SweepSpec, outcomes: Sequence[PointOutcome]) -> PointOutcome | None:
     """Return the finished point with the best `metric`, the earlier one of equals; None if no point has it."""
     ranked = [outcome for outcome in outcomes if outcome.status == "done" and sweep.metric in outcome.figures]
-    sign = 1 if sweep.goal == "min" else -1
+    sign = 1 if sweep.best == "min" else -1
     return min(ranked, key=lambda outcome: sign * outcome.figures[sweep.metric], default=None)
 
 
@@ -76,7 +82,7 @@ def headline(name: str, sweep: SweepSpec, outcomes: Sequence[PointOutcome]) -> s
         known = sorted({figure for outcome in outcomes if outcome.status == "done" for figure in outcome.figures})
         reported = f"; they report {', '.join(known)}" if known else ""
         return f"{counted}, and none of them has the figure {sweep.metric}{reported}." if done else f"{counted}."
-    extreme = "lowest" if sweep.goal == "min" else "highest"
+    extreme = "lowest" if sweep.best == "min" else "highest"
     return f"{counted}; {best.name} has the {extreme} {sweep.metric}, {best.figures[sweep.metric]:.4g}."
 
 
@@ -132,7 +138,7 @@ def _draw_lines(axes: Any, key: str, metric: str, outcomes: Sequence[PointOutcom
 
 
 def _ranked(sweep: SweepSpec, outcomes: Sequence[PointOutcome]) -> list[PointOutcome]:
-    sign = 1 if sweep.goal == "min" else -1
+    sign = 1 if sweep.best == "min" else -1
 
     def place(outcome: PointOutcome) -> tuple[bool, float]:
         value = outcome.figures.get(sweep.metric) if outcome.status == "done" else None

@@ -1,5 +1,6 @@
 """Every shipped recipe runs from its sources to its last adapter, on the embedded base with small files of its kind."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,8 +85,9 @@ def test_a_shipped_recipe_runs_from_its_sources_to_its_last_adapter(
     lane = make_shipped_lane(tmp_path / "lane", name)
     recipe = load_recipe(lane.root / "configs" / "recipes" / f"{name}.yaml")
     built = [stage for stage in recipe.stages if stage != "dpo"]
-    reports = [f'+key:"{name}/{stage}_report"' for stage in built]
-    materialize(lane, *reports, *([f'key:"{name}/champion"'] if recipe.sft else []))
+    reports = [f"{stage}_report" for stage in built] + (["distillation_report"] if recipe.kd else [])
+    champion = [f'key:"{name}/champion"'] if recipe.sft else []
+    materialize(lane, *(f'+key:"{name}/{report}"' for report in reports), *champion)
     with opened(lane, monkeypatch) as instance:
         if recipe.dpo is not None:
             parent = latest_metadata(instance, name, "sft_adapter")
@@ -100,3 +102,6 @@ def test_a_shipped_recipe_runs_from_its_sources_to_its_last_adapter(
             assert card is not None
             first = stage == next(iter(recipe.stages))
             assert (card["parent"] is None) == first, "each stage continues the one before"
+        if recipe.kd is not None:
+            report = latest_artifact(instance, artifact_store(), name, "distillation_report").folder / "report.json"
+            assert json.loads(report.read_text())["tokens"] is not None

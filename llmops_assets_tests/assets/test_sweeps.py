@@ -16,10 +16,10 @@ from llmops_assets.assets.sweeps import Sweep, sweep_assets
 from llmops_assets.recipe import Recipe, RecipeError, load_recipe
 from llmops_assets.resources.defaults import artifact_store, default_resources, feedback_resource
 from llmops_assets.resources.tracking import Tracking
+from llmops_assets_tests.assets.swept_lane import POINT, SWEEP, TABLE, make_swept_lane
 from llmops_assets_tests.assets.tiny_lane import NAME, make_tiny_lane
 
 LOW, HIGH, BROKEN = "learning_rate=1e-05", "learning_rate=0.01", "learning_rate=1e+35"
-TABLE, POINT = "rates_sweep", "rates_sweep_point"
 
 
 @dataclass
@@ -72,14 +72,7 @@ class Swept:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
     """Rows prepared, the points LOW and HIGH trained, BROKEN tried."""
     root = tmp_path_factory.mktemp("sweep") / "lane"
-    lane = make_tiny_lane(root)
-    content = yaml.safe_load(lane.recipe_file.read_text())
-    for section in ("corpus", "cpt", "dpo", "preferences"):
-        del content[section]
-    content["sft"] |= {"validation_share": 0.1, "backend": "plain"}
-    grid = {"learning_rate": [0.00001, 0.01, 1.0e35, 0.02]}
-    content["sweeps"] = {"rates": {"stage": "sft", "grid": grid, "max_steps": 8}}
-    lane.recipe_file.write_text(yaml.safe_dump(content))
+    lane = make_swept_lane(root, [0.00001, 0.01, 1.0e35, 0.02])
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR", "OMP_NUM_THREADS"):
             patch.setenv(name, lane.environment[name])
@@ -91,6 +84,16 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swept]:
             assert swept.run("sft_set", "sft_rows")
             assert [swept.run(POINT, point=point) for point in (LOW, HIGH, BROKEN)] == [True, True, False]
             yield swept
+
+
+def tracked_runs() -> dict[str, Any]:
+    """The MLflow runs of the lane, by id."""
+    tracking = default_resources()["tracking"]
+    assert isinstance(tracking, Tracking)
+    client = tracking._client()
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    return {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
 
 
 @pytest.mark.slow
@@ -123,7 +126,7 @@ def test_the_best_is_by_the_named_metric(swept: Swept) -> None:
 
 @pytest.mark.slow
 def test_points_share_rows_and_are_no_adapters_of_the_lane(swept: Swept) -> None:
-    store, outcomes = artifact_store(), Sweep(swept.recipe, "rates")
+    store, outcomes = artifact_store(), Sweep(swept.recipe, SWEEP)
     records = swept.instance.fetch_materializations(asset_key(NAME, POINT), limit=10).records
     manifests = [
         store.get(NAME, POINT, str(record.asset_materialization.metadata["artifact/fingerprint"].value)).manifest
@@ -144,12 +147,7 @@ def test_points_share_rows_and_are_no_adapters_of_the_lane(swept: Swept) -> None
 @pytest.mark.slow
 def test_points_are_children_of_one_mlflow_run(swept: Swept) -> None:
     swept.table()
-    tracking = default_resources()["tracking"]
-    assert isinstance(tracking, Tracking)
-    client = tracking._client()
-    experiment = client.get_experiment_by_name(NAME)
-    assert experiment is not None
-    runs = {run.info.run_id: run for run in client.search_runs([experiment.experiment_id])}
+    runs = tracked_runs()
     children = [run for run in runs.values() if "llmops/sweep_point" in run.data.tags]
     (parent,) = {run.data.tags["mlflow.parentRunId"] for run in children}
     assert {run.data.tags["llmops/sweep_point"] for run in children} == {LOW, HIGH, BROKEN}
@@ -169,6 +167,18 @@ def test_a_trained_point_is_not_trained_again_and_a_changed_stage_makes_it_out_o
     assert swept.table()[HIGH]["status"] == "done"
 
 
+@pytest.mark.slow
+def test_a_point_that_an_earlier_grid_trained_is_found_and_joins_the_runs_of_the_wider_one(swept: Swept) -> None:
+    swept.change("sweeps.rates.grid", weight_decay=[0.0])
+    point = f"{HIGH}:weight_decay=0.0"
+    assert swept.run(POINT, point=point)
+    assert swept.metadata(POINT)["reused"] is True
+    assert swept.table()[point]["status"] == "done"
+    (child,) = (run for run in tracked_runs().values() if run.data.tags.get("llmops/sweep_point") == point)
+    parent = tracked_runs()[child.data.tags["mlflow.parentRunId"]]
+    assert parent.data.tags["best/weight_decay"] == "0.0"
+
+
 def test_a_bad_point_is_named_with_file_line_and_key(tmp_path: Path) -> None:
     lane = make_tiny_lane(tmp_path / "lane")
     text = lane.recipe_file.read_text() + (
@@ -185,3 +195,22 @@ def test_a_bad_point_is_named_with_file_line_and_key(tmp_path: Path) -> None:
         load_recipe(lane.recipe_file)
     line = len(text.splitlines())
     assert f"{lane.recipe_file}:{line}: sweeps.rates.points.1.learning_rate: " in str(caught.value)
+
+
+def test_points_that_learn_from_logits_are_asked_for_with_what_was_recorded() -> None:
+    sources = {"sources": [{"kind": "files", "name": "rows", "pattern": "rows.jsonl"}]}
+    recipe = Recipe.model_validate(
+        {
+            "name": "tiny",
+            "description": "A lane for the tests.",
+            "base_model": {"name": "embedded"},
+            "sft_set": sources,
+            "teacher": {"name": "embedded"},
+            "kd": {"max_steps": 5, "learning_rate": 0.01, "top_k": 64},
+            "sweeps": {SWEEP: {"stage": "kd", "grid": {"alpha": [0.1, 0.9]}, "metric": "kd/divergence"}},
+        }
+    )
+    sweep = Sweep(recipe, SWEEP)
+    first, second = sweep.points.values()
+    asked = sweep.asked(first.spec.model_copy(update={"top_k": 32}))
+    assert [point.spec for point in asked] == [point.spec.model_copy(update={"top_k": 32}) for point in (first, second)]

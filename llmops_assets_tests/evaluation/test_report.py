@@ -179,6 +179,23 @@ def test_a_gate_without_its_measurement_is_refused():
         )
 
 
+@pytest.mark.parametrize("stage", ["sft", "dpo"])
+def test_a_lane_without_a_corpus_is_weighed_by_its_answers_alone(stage: str):
+    stages = ("questions", "preferences")
+    parent = made_scores("sft" if stage == "dpo" else None, rouge_l=0.3, stages=stages)
+    candidate = made_scores(stage, rouge_l=0.5, wins=0.65, stages=stages)
+    reference = parent if stage == "dpo" else None
+    weighed = report(stage, candidate, parent=parent, base=made_scores(None, stages=stages), reference=reference)
+    assert "forgetting" not in verdicts(weighed)
+    assert weighed.verdict is PASS
+
+
+def test_documents_of_one_side_alone_are_refused():
+    bare = SFT.model_copy(update={"documents": []})
+    with pytest.raises(IncomparableScores, match="no held-out documents were measured"):
+        report("sft", bare)
+
+
 def test_a_dpo_gate_needs_the_reference_policy():
     with pytest.raises(IncomparableScores, match="frozen parent"):
         report("dpo", made_scores("dpo"), reference=None)

@@ -1,7 +1,9 @@
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -63,6 +65,19 @@ def test_two_measurements_of_one_job_are_equal(tmp_path: Path, tiny_model: TinyM
     job = make_job(tmp_path, tiny_model)
     first, second = (evaluate(job).model_copy(update={"seconds": 0.0}) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("quantization", ["none", "4bit"])
+def test_a_teacher_is_measured_in_the_weights_that_its_job_names(
+    tmp_path: Path, tiny_model: TinyModel, quantization: Literal["none", "4bit"]
+):
+    if quantization != "none" and importlib.util.find_spec("bitsandbytes") is None:
+        pytest.skip("bitsandbytes (extra gpu) is not installed")
+    usual = make_job(tmp_path, tiny_model)
+    other = evaluate(usual.model_copy(update={"precision": "bf16", "quantization": quantization}))
+    assert other.device.endswith("/bf16" if quantization == "none" else "/4bit")
+    exact = evaluate(usual.model_copy(update={"precision": "fp32"}))
+    assert [row.nll for row in other.documents] != [row.nll for row in exact.documents]
 
 
 def test_what_the_job_leaves_out_is_not_measured(tmp_path: Path, tiny_model: TinyModel):

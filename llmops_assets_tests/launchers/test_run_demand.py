@@ -27,9 +27,17 @@ def recipe(**sections: Any) -> dict[str, Any]:
     }
 
 
-def demand(*ops: str, config: dict[str, Any] | None = None, **sections: Any) -> RunDemand:
+def demand(
+    *ops: str,
+    config: dict[str, Any] | None = None,
+    point: str | None = None,
+    beside: dict[str, Any] | None = None,
+    **stages: Any,
+) -> RunDemand:
+    """Demand of `ops` on a recipe with these stages, and with sections `beside` them."""
     run_config = {"ops": {op: {"config": values} for op, values in (config or {}).items()}}
-    return demand_of(ops, run_config, lambda name: Recipe.model_validate(recipe(**sections) | {"name": name}))
+    content = recipe(**stages) | (beside or {})
+    return demand_of(ops, run_config, lambda name: Recipe.model_validate(content | {"name": name}), point)
 
 
 def test_stage_that_insists_on_gpus_asks_for_one_per_rank() -> None:
@@ -51,10 +59,61 @@ def test_ranks_that_ray_places_are_not_asked_of_the_runs_own_machine() -> None:
 
 
 def test_largest_stage_of_a_run_counts_because_stages_follow_each_other() -> None:
-    sections = {"cpt": {"device": "gpu", "num_processes": 4}, "sft": {"device": "gpu", "num_processes": 2}}
+    sections: dict[str, Any] = {stage: {"device": "gpu", "num_processes": n} for stage, n in (("cpt", 4), ("sft", 2))}
 
     assert demand("tiny__corpus", "tiny__cpt_adapter", "tiny__sft_adapter", **sections).gpus == 4
     assert demand("tiny__sft_adapter", "tiny__sft_report", **sections).gpus == 2
+
+
+SWEEPS = {"sweeps": {"rank_counts": {"stage": "sft", "metric": "loss", "grid": {"num_processes": [2, 4]}}}}
+
+
+@pytest.mark.parametrize(("point", "gpus"), [("num_processes=2", 2), ("num_processes=4", 4), (None, 4)])
+def test_point_of_a_sweep_asks_for_what_its_settings_say_the_largest_if_it_is_not_named(
+    point: str | None, gpus: int
+) -> None:
+    asked = demand("tiny__rank_counts_sweep_point", point=point, beside=SWEEPS, sft={"device": "gpu"})
+
+    assert asked.gpus == gpus
+    assert asked.bases["tiny__rank_counts_sweep_point"].name == "embedded"
+    assert demand("tiny__rank_counts_sweep_point", point=point, beside=SWEEPS, sft={}).gpus == 0
+
+
+def test_sweep_or_point_that_its_recipe_has_lost_is_named() -> None:
+    with pytest.raises(UnknownDemand, match="recipe tiny has no sweep rates any more"):
+        demand("tiny__rates_sweep_point", sft={})
+    with pytest.raises(UnknownDemand, match="has no point num_processes=8 of sweep rank_counts any more"):
+        demand("tiny__rank_counts_sweep_point", point="num_processes=8", beside=SWEEPS, sft={})
+
+
+@pytest.mark.parametrize(
+    ("op", "stage"), [("teacher_logits", "kd"), ("teacher_answers", "kd"), ("reference_log_probs", "dpo")]
+)
+def test_recording_takes_one_gpu_if_its_stage_insists_on_some(op: str, stage: str) -> None:
+    sections = {"teacher": {"name": "embedded"}} if stage == "kd" else {"preferences": {}}
+
+    def gpus(*ops: str, **settings: Any) -> int:
+        stages = {"sft": {}, stage: {"num_processes": 4, **settings}}
+        return demand(*ops, beside=sections, **stages).gpus
+
+    assert gpus(f"tiny__{op}", device="gpu") == 1
+    assert gpus(f"tiny__{op}", device="gpu", placement="ray") == 1
+    assert gpus(f"tiny__{op}") == 0
+    assert gpus(f"tiny__{op}", f"tiny__{stage}_adapter", device="gpu") == 4
+
+
+def test_recording_that_is_told_to_use_the_cpu_takes_no_gpu() -> None:
+    config = {"tiny__reference_log_probs": {"device": "cpu"}}
+    stages = {"sft": {}, "dpo": {"device": "gpu"}}
+
+    assert demand("tiny__reference_log_probs", config=config, beside={"preferences": {}}, **stages).gpus == 0
+
+
+def test_recording_holds_no_gpu_while_ray_places_ranks() -> None:
+    placed = {"device": "gpu", "num_processes": 4, "placement": "ray"}
+    asked = demand("tiny__reference_log_probs", "tiny__dpo_adapter", beside={"preferences": {}}, sft={}, dpo=placed)
+
+    assert (asked.gpus, asked.placed_gpus) == (0, 4)
 
 
 def test_overrides_of_the_run_config_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +154,15 @@ def test_stage_that_its_recipe_has_lost_is_named() -> None:
 
 
 @dg.op
+def tiny__rank_counts_sweep_point() -> None: ...
+
+
+@dg.job
+def one_point() -> None:
+    tiny__rank_counts_sweep_point()
+
+
+@dg.op
 def tiny__cpt_adapter() -> None: ...
 
 
@@ -131,6 +199,17 @@ def test_recorded_run_is_read_from_its_plan_and_the_recipe_file(
     assert (
         run_demand(instance, instance.create_run_for_job(both.get_subset(op_selection=["tiny__sft_adapter"]))).gpus == 1
     )
+
+
+def test_recorded_run_of_a_sweep_names_its_point_by_the_partition(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMOPS_CONFIGS_DIR", str(tmp_path))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "tiny.yaml").write_text(yaml.safe_dump(recipe(sft={"device": "gpu"}) | SWEEPS))
+    run = instance.create_run_for_job(one_point, tags={"dagster/partition": "num_processes=2"})
+
+    assert run_demand(instance, run).gpus == 2
 
 
 def test_run_without_a_plan_is_refused(instance: dg.DagsterInstance) -> None:

@@ -65,7 +65,7 @@ def test_two_parents_of_two_machines_become_one(tracking: Tracking, client: Mlfl
     experiment = client.get_run(parent).info.experiment_id
     twin = client.create_run(experiment, tags={"llmops/sweep": "d" * 64}).info.run_id
     child = client.create_run(experiment, tags={"mlflow.parentRunId": twin}).info.run_id
-    close_parent_run(tracking, parent, figures={}, settings={}, files=[])
+    close_parent_run(tracking, parent, figures={}, settings={}, points={}, files=[])
     assert client.get_run(twin).info.lifecycle_stage == "deleted"
     assert client.get_run(child).data.tags["mlflow.parentRunId"] == parent
 
@@ -77,9 +77,25 @@ def test_the_best_may_change_after_the_parent_was_closed(
     table = tmp_path / "sweep.md"
     for rank, loss in ((8, 1.5), (16, 1.25)):
         table.write_text(f"rank {rank}")
-        close_parent_run(tracking, parent, figures={"loss": loss}, settings={"lora_r": rank}, files=[table])
+        settings = {"lora_r": rank} | ({"seed": 3} if rank == 8 else {})
+        close_parent_run(tracking, parent, figures={"loss": loss}, settings=settings, points={}, files=[table])
     run = client.get_run(parent)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["best/loss"] == 1.25
-    assert run.data.tags["best/lora_r"] == "16"
+    assert {tag: value for tag, value in run.data.tags.items() if tag.startswith("best/")} == {"best/lora_r": "16"}
     assert Path(client.download_artifacts(parent, "sweep.md")).read_text() == "rank 16"
+
+
+def test_runs_that_trained_the_points_of_an_earlier_grid_become_children(
+    tracking: Tracking, client: MlflowClient
+) -> None:
+    before, parent = parent_of(tracking, "f" * 64), parent_of(tracking, "0" * 64)
+    earlier = under_parent(tracking, parent_run_id=before, point="lora_r=8")
+    with earlier.training_run(experiment="tiny", name="tiny/point", dagster_run_id="1", tags={}, params={}) as run:
+        assert run.run_id is not None
+    points = {"lora_r=16:seed=1": "0" * 32, "lora_r=8:seed=1": run.run_id}
+    close_parent_run(tracking, parent, figures={}, settings={}, points=points, files=[])
+    tags = client.get_run(run.run_id).data.tags
+    assert tags["mlflow.parentRunId"] == parent
+    assert tags["llmops/sweep_point"] == "lora_r=8:seed=1"
+    assert tags["mlflow.runName"] == "tiny/point lora_r=8:seed=1"

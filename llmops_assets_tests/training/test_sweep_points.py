@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
-from llmops_assets.training.specs import DpoSpec, SftSpec
+from llmops_assets.training.specs import DpoSpec, KtoSpec, SftSpec
 from llmops_assets.training.sweep_points import SweepName, SweepSpec, check_sweeps, point_name, sweep_points
 
 STAGE = SftSpec(learning_rate=1e-4, epochs=2, validation_share=0.1)
@@ -80,6 +80,9 @@ def test_names_are_short_stable_and_fit_for_a_partition() -> None:
         ({"grid": {"max_length": [512, 256]}}, ("grid", "max_length", 1), "256 needs other rows"),
         ({"grid": {"batching": ["padding_free", "packed"]}}, ("grid", "batching", 1), "'packed' needs other rows"),
         ({"grid": {"logging_steps": [1, 2]}}, ("grid", "logging_steps"), "how it is watched"),
+        ({"grid": {"loss_spike_factor": [0, 2]}}, ("grid", "loss_spike_factor"), "how it is watched"),
+        ({"grid": {"prefetch": ["on", "off"]}}, ("grid", "prefetch"), "how it is watched"),
+        ({"grid": {"eval_every": [1, 2]}}, ("grid", "eval_every"), "when validation losses are taken"),
         ({"grid": {"max_steps": [5, 9]}, "max_steps": 5}, ("grid", "max_steps"), "keep one"),
         ({"points": [{"lora_r": 8}, {"seed": -1}]}, ("points", 1, "seed"), "greater than or equal to 0"),
         ({"points": [{"lora_r": 8}, {"lora_r": 8}]}, ("points", 1), "lora_r=8 is given twice"),
@@ -88,6 +91,12 @@ def test_names_are_short_stable_and_fit_for_a_partition() -> None:
             ("points", 1),
             "lora_r=8:seed=7 is the same training as lora_r=8",
         ),
+        (
+            {"points": [{"num_processes": 2}, {"gradient_accumulation": 2}]},
+            ("points", 1),
+            "gradient_accumulation=2 is the same training as num_processes=2; remove one",
+        ),
+        ({"grid": {"seed": [1, 2]}, "metric": "mean_token_acuracy"}, ("metric",), "no training of this stage sft"),
         ({"grid": {"learning_rate": ["1e-5", 0.00001]}}, ("grid", "learning_rate"), "is given twice"),
         (
             {"points": [{"warmup_steps": 3, "warmup_ratio": 0.1}]},
@@ -141,3 +150,16 @@ def test_a_recipe_locates_every_problem_of_its_sweeps(tmp_path: Path) -> None:
         ("sweeps", "betas", "stage"),
     ]
     assert "the recipe has no stage dpo" in str(caught.value)
+
+
+def test_ranks_of_kto_are_other_trainings() -> None:
+    stage = KtoSpec(learning_rate=1e-5, max_steps=5)
+    ranks = SweepSpec(stage="kto", points=[{"num_processes": 2}, {"gradient_accumulation": 2}], metric="loss")
+    assert len(sweep_points(ranks, stage)) == 2
+
+
+@pytest.mark.parametrize("name", ["rates__twice", "rates_", "_rates", "Rates", "r" * 42])
+def test_a_name_that_op_names_could_not_be_told_from_is_refused(name: str) -> None:
+    sweep = {"stage": "sft", "grid": {"lora_r": [8, 16]}}
+    with pytest.raises(ValidationError, match=r"should match pattern|at most 41"):
+        Lane.model_validate({"sft": STAGE.model_dump(), "sweeps": {name: sweep}})

@@ -14,7 +14,8 @@ from llmops_assets.training.sweep_report import (
     table_rows,
 )
 
-GRID = SweepSpec(stage="sft", grid={"learning_rate": [1e-5, 2e-5, 5e-5, 1e-4]}, metric="mean_token_accuracy")
+RATES = {"learning_rate": [1e-5, 2e-5, 5e-5, 1e-4]}
+GRID = SweepSpec(stage="sft", grid=RATES, metric="mean_token_accuracy", goal="min")
 
 
 def done(rate: float, accuracy: float, **figures: float) -> PointOutcome:
