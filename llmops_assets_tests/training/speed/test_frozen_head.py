@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 from trl.kernels import ChunkedLogProbFunction
-from trl.trainer import utils as trl_heads
 
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.progress import METRICS_FILE, read_metrics
 from llmops_assets.training.run import train
-from llmops_assets.training.speed.frozen_head import FrozenHead, frozen_head
+from llmops_assets.training.speed.frozen_head import TRL_HEADS, FrozenHead, frozen_head
 from llmops_assets_tests.training.conftest import Files, adapter_ref, make_job
 
 OUTPUTS = ("entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
@@ -94,11 +93,11 @@ def test_no_label_at_all_gives_an_empty_result_with_a_gradient() -> None:
 
 
 def test_trl_is_as_before_after_the_block() -> None:
-    before = trl_heads._ChunkedLogProbFunction, trl_heads._use_triton
+    before = TRL_HEADS._ChunkedLogProbFunction, TRL_HEADS._use_triton
     with pytest.raises(RuntimeError), frozen_head():
-        assert trl_heads._use_triton(torch.device("cpu"))
+        assert TRL_HEADS._use_triton(torch.device("cpu"))
         raise RuntimeError
-    assert before == (trl_heads._ChunkedLogProbFunction, trl_heads._use_triton)
+    assert before == (TRL_HEADS._ChunkedLogProbFunction, TRL_HEADS._use_triton)
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
