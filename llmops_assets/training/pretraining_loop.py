@@ -15,6 +15,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from llmops_assets.training.pretraining_data import TokenRows, row_order
 from llmops_assets.training.pretraining_optimizer import PretrainingOptimizer, warmup_stable_decay
+from llmops_assets.training.process import leave_process_group
 from llmops_assets.training.tokenizer_training import END_OF_TEXT_ID, TURN_END_ID
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def train_worker(rank: int, recipe: BaseModelRecipe, state_dir: Path, last_step:
             _save(checkpoint, model, optimizer, done, seconds)
     if recipe.workers > 1:
         distributed.barrier()
-        distributed.destroy_process_group()
+        leave_process_group()
 
 
 def _accumulate_gradients(model: Qwen2ForCausalLM, batch: TokenRows, recipe: BaseModelRecipe) -> float:

@@ -3,12 +3,15 @@
 import ctypes
 import os
 import socket
+import sys
+import time
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.specs import StageSpec
 
 # mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_SECONDS_TO_DROP_TENSORS = 0.2
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -79,6 +82,20 @@ def keep_freed_memory() -> None:
 def hide_gpus() -> None:
     """Let this process see no GPU: what `device: cpu` asks for."""
     os.environ.update({"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""})
+
+
+def leave_process_group() -> None:
+    """Close torch's process group, if one is open; without that, some two-rank runs abort at exit.
+
+    Gloo's destructor waits for its threads and holds the GIL meanwhile; a thread that has a tensor of Python's to drop
+    waits for the GIL. Right after a collective that is a deadlock, so the threads are first given time to finish.
+    """
+    if (torch := sys.modules.get("torch")) is None:
+        return
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        time.sleep(_SECONDS_TO_DROP_TENSORS)
+        distributed.destroy_process_group()
 
 
 def _free_port() -> int:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.training.job import TrainingJob
-from llmops_assets.training.process import is_main_rank, prepare_environment
+from llmops_assets.training.process import is_main_rank, leave_process_group, prepare_environment
 
 ERROR_FILE = "training_error.json"
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         _fail(job, type(error).__name__, str(error), replace=False)
         raise
     finally:
-        _leave_process_group()
+        leave_process_group()
     return STOPPED_EXIT_CODE if result is None else 0
 
 
@@ -93,14 +93,6 @@ def _record(path: Path, kind: str, message: str, *, replace: bool) -> None:
     except OSError as error:  # the sentence itself follows, on stderr and so in the log
         temporary.unlink(missing_ok=True)
         print(f"{path} could not be written: {error}", file=sys.stderr, flush=True)
-
-
-def _leave_process_group() -> None:
-    """A process group that is still open at exit aborts some two-rank runs after their result is written."""
-    if (torch := sys.modules.get("torch")) is not None:
-        distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

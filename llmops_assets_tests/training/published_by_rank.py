@@ -12,6 +12,7 @@ from transformers import TrainerState
 
 from llmops_assets.training.control.early_stop import BestWeights, EarlyStop
 from llmops_assets.training.deepspeed_engine import trained_tensors
+from llmops_assets.training.process import leave_process_group
 from llmops_assets.training.run import TrainingDiverged, _require_learning
 from llmops_assets_tests.training.control.tiny_run import tiny_job
 
@@ -42,7 +43,7 @@ def main(folder: Path) -> None:
     (folder / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(left))
     # A rank that still waits for the other would never come here.
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == "__main__":

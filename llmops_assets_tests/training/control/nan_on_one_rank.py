@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from llmops_assets.training.control.loss_watch import LossDiverged, LossWatch
+from llmops_assets.training.process import leave_process_group
 from llmops_assets_tests.training.control.tiny_run import rows, tiny_job, tiny_trainer
 
 
@@ -27,7 +28,7 @@ def main(folder: Path) -> None:
         (folder / f"rank-{os.environ['RANK']}").write_text(str(error))
     # A rank that is still in training would never come here.
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import deepspeed
 import deepspeed.ops
 import torch
 
+from llmops_assets.training.process import leave_process_group
 from llmops_assets_tests.training.memory.models import model, sft, with_lora
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     found = {f"zero{stage}": measure(stage) for stage in (1, 2, 3)}
     if os.environ["RANK"] == "0":
         print("\n" + json.dumps(found), flush=True)
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 def measure(stage: int) -> dict[str, float]:

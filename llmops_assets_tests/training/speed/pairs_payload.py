@@ -10,6 +10,7 @@ import deepspeed
 import deepspeed.ops
 import torch
 
+from llmops_assets.training.process import leave_process_group
 from llmops_assets.training.speed.pair_batching import PairBatching, batch_pairs
 from llmops_assets_tests.training.conftest import deepspeed_config
 from llmops_assets_tests.training.speed.pairs import dpo_trainer, history, pairs
@@ -34,7 +35,7 @@ def main(engine: str, base: str, folder: str) -> None:
         }
     if os.environ["RANK"] == "0":
         print("\n" + json.dumps(logs), flush=True)
-    torch.distributed.destroy_process_group()
+    leave_process_group()
 
 
 if __name__ == "__main__":
