@@ -103,7 +103,7 @@ def _add_clock(trainer_module: Any, path: Path) -> None:
                 "losses": self.losses,
                 "peak_memory_kib": peak_memory_kib(),
                 "threads": trainer_module.torch.get_num_threads(),
-                "optimizer": str(args.optim),
+                "optimizer": str(getattr(args.optim, "value", args.optim)),
                 "activation_checkpointing": bool(args.gradient_checkpointing),
             }
             temporary = path.with_name(path.name + ".part")
