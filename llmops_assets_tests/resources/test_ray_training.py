@@ -75,6 +75,7 @@ def host(node: str, *gpus: str, digest: str | None = None) -> HostFacts:
     return HostFacts(node=node, address=f"10.0.0.{node}", port=4000 + int(node), gpus=gpus, job_digest=digest)
 
 
+@pytest.mark.slow
 def test_ranks_on_two_nodes_give_the_adapter_of_two_local_ranks(
     cluster: str, base: BaseModelRef, chats: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def workers(job: TrainingJob) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_stopped_and_orphaned_ranks_write_a_checkpoint_and_end(
     cluster: str, base: BaseModelRef, chats: Path, tmp_path: Path
 ) -> None:
