@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from llmops_assets.assets.adapter_training import engine_inputs
 from llmops_assets.assets.lineage import FINGERPRINT, asset_key
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 from llmops_assets.training.identity import identity_of
@@ -76,7 +77,8 @@ def _change(artifact: Artifact, point: SweepPoint, inputs: Mapping[str, str]) ->
     manifest = artifact.manifest
     then, now = identity_of(manifest.spec), identity_of(point.spec.model_dump(mode="json"))
     changed = [key for key in now if then.get(key) != now[key]]
-    changed += [name for name, version in inputs.items() if manifest.inputs.get(name) != version]
+    wanted = {**inputs, **engine_inputs(point.spec)}
+    changed += [name for name, version in wanted.items() if manifest.inputs.get(name) != version]
     return f"{', '.join(changed)} changed since; run it again" if changed else ""
 
 

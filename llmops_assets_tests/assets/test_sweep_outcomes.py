@@ -9,7 +9,7 @@ import pytest
 from dagster._core.events import AssetMaterializationPlannedData
 from dagster._core.test_utils import create_run_for_test
 
-from llmops_assets.assets.adapter_training import RUNTIME_ONLY, on_one_rank
+from llmops_assets.assets.adapter_training import RUNTIME_ONLY, engine_inputs, on_one_rank
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, materialized
 from llmops_assets.assets.sweep_outcomes import point_outcomes
@@ -36,7 +36,7 @@ class Records:
             recipe=RECIPE,
             asset=ASSET,
             spec=point.spec,
-            inputs={"sft_rows": rows},
+            inputs={"sft_rows": rows} | engine_inputs(point.spec),
             code_version="1",
             runtime_only=RUNTIME_ONLY,
             equivalent=on_one_rank(point.spec),
