@@ -58,7 +58,7 @@ def test_merging_into_a_quantised_base_is_refused(sft_zero2: Run, base: BaseMode
         starting_policy(unprepared_job(tmp_path, base, settings, adapter_ref(sft_zero2[0])))
 
 
-@pytest.mark.parametrize("backend", ["plain", "zero2"])
+@pytest.mark.parametrize("backend", ["plain", pytest.param("zero2", marks=pytest.mark.slow)])
 def test_full_fine_tuning_moves_every_matrix_and_leaves_a_whole_model(
     sft_zero2: Run, base: BaseModelRef, files: Files, tmp_path: Path, backend: str
 ) -> None:

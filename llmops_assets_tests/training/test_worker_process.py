@@ -116,6 +116,7 @@ def test_a_defect_keeps_its_traceback(worker: Any, tmp_path: Path, monkeypatch: 
         run_main(monkeypatch, worker[0], worker[1], job_of(tmp_path, worker), fails_with(RuntimeError("shapes differ")))
 
 
+@pytest.mark.slow
 def test_real_disk_that_is_full_ends_the_preparation_with_a_sentence(base: BaseModelRef, tmp_path: Path) -> None:
     rows = [
         {"messages": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": sentence(index)}]}
