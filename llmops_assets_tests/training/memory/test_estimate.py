@@ -7,6 +7,7 @@ from llmops_assets.training.memory.estimate import estimate
 from llmops_assets.training.memory.report import BadSize, advice, backend_matrix, lines_table, parse_size, shortage
 from llmops_assets.training.memory.shapes import shape_of_config
 from llmops_assets.training.specs import CptSpec, DpoSpec, KtoSpec, SftSpec
+from llmops_assets_tests.training.memory.qwen import QWEN_1_5B_CONFIG
 
 from .models import dpo, sft
 
@@ -23,16 +24,7 @@ LLAMA_3_8B = shape_of_config(
     "Llama-3-8B",
 )
 QWEN_1_5B = shape_of_config(
-    {
-        "model_type": "qwen2",
-        "hidden_size": 1536,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-        "intermediate_size": 8960,
-        "vocab_size": 151936,
-        "tie_word_embeddings": True,
-    },
+    QWEN_1_5B_CONFIG,
     "Qwen2.5-1.5B",
 )
 QWEN_7B = shape_of_config(
