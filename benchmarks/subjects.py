@@ -39,8 +39,11 @@ class Subject:
     environment: str | None = None
 
 
-def ours(workload: Workload, stage: Stage, folder: Path, threads: int) -> Command:
-    """Return the product's own command: torchrun and the worker, on prepared rows, with its speed flags."""
+def ours(workload: Workload, stage: Stage, folder: Path, threads: int, **keys: Any) -> Command:
+    """Return the product's own command: torchrun and the worker, on prepared rows, with its speed flags.
+
+    `keys` are further ones of the spec.
+    """
     from llmops_assets.training.digests import file_sha256
     from llmops_assets.training.job import AdapterRef, TrainingJob
 
@@ -65,6 +68,7 @@ def ours(workload: Workload, stage: Stage, folder: Path, threads: int) -> Comman
         "checkpoint_every": 10 * sizes.steps,
         **batching,
         **({"beta": sizes.beta} if stage == "dpo" else {}),
+        **keys,
     }
     job = TrainingJob.model_validate(
         {
@@ -219,6 +223,13 @@ SUBJECTS: dict[str, Subject] = {
     subject.name: subject
     for subject in (
         Subject("ours", "this project", _ALL, ours),
+        # Rows of one length: the compiler runs once, within the steps that are not measured.
+        Subject(
+            "ours-compiled",
+            "this project, `compile: layers`",
+            ("cpt",),
+            lambda *arguments: ours(*arguments, compile="layers"),
+        ),
         Subject("bare", "bare Trainer", _ALL, bare_trainer, "huggingface"),
         Subject("trl", "`trl` CLI", _ALL, trl_cli, "huggingface"),
         Subject("llamafactory", "LLaMA-Factory", _ALL, llamafactory, "llamafactory"),
