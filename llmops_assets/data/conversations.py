@@ -14,7 +14,13 @@ from llmops_assets.data.qa_extraction import SourceText, extract
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Message, QuarantinedRecord, Reason, row_hash
 from llmops_assets.data.sources import license_of, read_sft_source
-from llmops_assets.data.specs import DataSetFiles, ExtractedSource, FilesSource, HubSource, SftSetSpec
+from llmops_assets.data.specs import (
+    ConversationFilesSource,
+    DataSetFiles,
+    ExtractedSource,
+    HubConversationsSource,
+    SftSetSpec,
+)
 from llmops_assets.data.splits import Split
 from llmops_assets.data.tokens import TokenCounter
 
@@ -29,19 +35,22 @@ class ConversationIntake:
         self.neutralized = 0
         self.documents_without_answer: Counter[str] = Counter()
         self.licenses: dict[str, str] = {}
+        self.formats: dict[str, Counter[str]] = {}
         self._spec = spec
         self._counter = counter
         self._guard = SpecialTokenGuard(counter.special_tokens)
         self._first: dict[str, str] = {}
 
-    def read(self, source: FilesSource | HubSource, base_dir: Path) -> None:
+    def read(self, source: ConversationFilesSource | HubConversationsSource, base_dir: Path) -> None:
         """Take in the conversations of files or of a hub data set; raises MissingSourceError."""
         self.licenses[source.name] = license_of(source)
+        formats = self.formats[source.name] = Counter()
         for record in read_sft_source(source, base_dir):
             self.quarantine.read[source.name] += 1
             if isinstance(record, QuarantinedRecord):
                 self.quarantine.add(record)
             else:
+                formats[record.layout] += 1
                 self._take(record)
 
     def extract(self, source: ExtractedSource, corpus_dir: Path | None) -> dict[str, Split]:
@@ -83,7 +92,7 @@ class ConversationIntake:
         for message in conversation.messages:
             content, count = self._guard.neutralize(message.content)
             self.neutralized += count
-            messages.append(Message(message.role, content))
+            messages.append(replace(message, content=content))
         return replace(conversation, messages=tuple(messages))
 
     def _with_system_prompt(self, conversation: Conversation) -> Conversation:

@@ -1,27 +1,35 @@
-"""Local files as sources: `.txt` and `.md` hold one document each, `.jsonl` one record a line."""
+"""Local files as sources of documents and of conversations."""
 
 import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmops_assets.data.formats import optional_name, parse_conversation, parse_text
-from llmops_assets.data.jsonl import JsonLine, excerpt, read_jsonl
+from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.preferences import Comparison, parse_comparison
+from llmops_assets.data.formats.texts import optional_name, parse_text
+from llmops_assets.data.jsonl import JsonLine, excerpt
 from llmops_assets.data.normalize import comparison_key, normalize_text
+from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, open_binary, read_records
 from llmops_assets.data.records import (
     Conversation,
     Document,
+    Message,
     QuarantinedRecord,
     Reason,
     RecordError,
     canonical_json,
     row_hash,
 )
-from llmops_assets.data.specs import FilesSource
+from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
 from llmops_assets.errors import LlmopsError
 
 _TEXT_SUFFIXES = (".txt", ".md")
-_RECORD_SUFFIX = ".jsonl"
+# A line with text in it; and lines that follow each other without an empty one between them.
+_PARTS = {
+    "line": re.compile(r"^[^\n]*\S[^\n]*$", re.MULTILINE),
+    "paragraph": re.compile(r"(?:^[^\n]*\S[^\n]*(?:\n|\Z))+", re.MULTILINE),
+}
 _TITLE = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
@@ -62,48 +70,113 @@ def shown_name(path: Path, base_dir: Path) -> str:
     return path.relative_to(base_dir).as_posix() if path.is_relative_to(base_dir) else path.as_posix()
 
 
-def read_file_documents(source: FilesSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
+def read_file_documents(source: TextFilesSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
     """Yield the documents of a corpus source; records are `{"text": ...}` with an optional `id` and `group`.
 
     The heading that opens a Markdown file is the title of its topic.
+
+    Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
     for path in find_files(source, base_dir):
         name = shown_name(path, base_dir)
-        if path.suffix in _TEXT_SUFFIXES:
-            yield _whole_file(path, name, source)
-        elif path.suffix == _RECORD_SUFFIX:
-            for entry in read_jsonl(path, source=source.name, origin_file=name):
-                yield _document(entry, name, source) if isinstance(entry, JsonLine) else entry
+        if kind_of(path) in _TEXT_SUFFIXES:
+            yield from _text_file(path, name, source)
         else:
-            raise _unreadable(path, source, ".jsonl, .txt and .md")
+            for entry in records_of(path, name, source, also=_TEXT_SUFFIXES):
+                yield _document(entry, name, source) if isinstance(entry, JsonLine) else entry
 
 
-def read_file_conversations(source: FilesSource, base_dir: Path) -> Iterator[Conversation | QuarantinedRecord]:
-    """Yield the conversations of an SFT source, in the formats of `formats.py`, with an optional `id` and `group`."""
+def read_file_conversations(
+    source: ConversationFilesSource, base_dir: Path
+) -> Iterator[Conversation | QuarantinedRecord]:
+    """Yield the conversations of an SFT source, with an optional `id` and `group`.
+
+    Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
+    """
     for path in find_files(source, base_dir):
-        if path.suffix != _RECORD_SUFFIX:
-            raise _unreadable(path, source, ".jsonl")
         name = shown_name(path, base_dir)
-        for entry in read_jsonl(path, source=source.name, origin_file=name):
+        for entry in records_of(path, name, source):
             yield _conversation(entry, name, source) if isinstance(entry, JsonLine) else entry
 
 
-def conversation_group(messages_key: str) -> str:
-    """Return the group of a conversation that names none: all that open with the same question are one."""
-    return "question/" + hashlib.sha256(comparison_key(messages_key).encode()).hexdigest()[:16]
+def records_of(
+    path: Path, name: str, source: FilesSource, *, also: tuple[str, ...] = ()
+) -> Iterator[JsonLine | QuarantinedRecord]:
+    """Return the records of one file of a source; `name` is how reports call it.
+
+    Raises MissingSourceError for a file that holds no records; `also` are other kinds that the source may have.
+    """
+    if kind_of(path) not in RECORD_SUFFIXES:
+        raise MissingSourceError(
+            f"source '{source.name}': `pattern: {source.pattern}` matches {path}, which is none of "
+            f"{', '.join((*RECORD_SUFFIXES, *also))} (or one of them packed: {', '.join(COMPRESSIONS)}); "
+            "narrow the pattern"
+        )
+    return read_records(path, source=source.name, origin_file=name)
 
 
-def _whole_file(path: Path, name: str, source: FilesSource) -> Document | QuarantinedRecord:
-    raw = path.read_bytes()
+def read_file_comparisons(
+    source: PreferenceFilesSource, base_dir: Path
+) -> Iterator[tuple[str, Comparison] | QuarantinedRecord]:
+    """Yield (origin, preference) of the records of a preference source.
+
+    Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
+    """
+    for path in find_files(source, base_dir):
+        name = shown_name(path, base_dir)
+        for entry in records_of(path, name, source):
+            if isinstance(entry, QuarantinedRecord):
+                yield entry
+                continue
+            try:
+                yield f"{name}:{entry.line}", parse_comparison(entry.value, source.format)
+            except RecordError as error:
+                yield _rejected(error, entry, name, source)
+
+
+def conversation_of(
+    messages: tuple[Message, ...],
+    layout: str,
+    source: str,
+    origin: str,
+    *,
+    identity: str | None = None,
+    group: str | None = None,
+) -> Conversation:
+    """Return a conversation of a data set. All that open with the same question are one group, if none is named."""
+    question = next(message.content for message in messages if message.role == "user")
+    return Conversation(
+        id=f"{source}/{identity or row_hash([message.to_row() for message in messages])[:16]}",
+        messages=messages,
+        source=source,
+        origin=origin,
+        group=group or "question/" + hashlib.sha256(comparison_key(question).encode()).hexdigest()[:16],
+        generator="dataset",
+        spans=(None,) * sum(message.role == "assistant" for message in messages),
+        layout=layout,
+    )
+
+
+def _text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
+    with open_binary(path) as stream:
+        raw = stream.read()
     try:
-        text = normalize_text(raw.decode("utf-8")).strip("\n")
+        text = normalize_text(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         detail = f"byte {error.start} is not UTF-8 ({error.reason})"
-        return QuarantinedRecord(source.name, name, line, Reason.INVALID_UTF8, detail, excerpt(raw[:200]))
+        yield QuarantinedRecord(source.name, name, line, Reason.INVALID_UTF8, detail, excerpt(raw[:200]))
+        return
     if not text.strip():
-        return QuarantinedRecord(source.name, name, 1, Reason.EMPTY, "the file holds no text", "")
-    heading = _TITLE.match(text) if path.suffix == ".md" else None
+        yield QuarantinedRecord(source.name, name, 1, Reason.EMPTY, "the file holds no text", "")
+    elif source.documents == "file":
+        yield _whole_file(text.strip("\n"), path, name, source)
+    else:
+        yield from _parts(text, name, source)
+
+
+def _whole_file(text: str, path: Path, name: str, source: TextFilesSource) -> Document:
+    heading = _TITLE.match(text) if kind_of(path) == ".md" else None
     return Document(
         id=f"{source.name}/{name}",
         text=text,
@@ -116,6 +189,14 @@ def _whole_file(path: Path, name: str, source: FilesSource) -> Document | Quaran
     )
 
 
+def _parts(text: str, name: str, source: TextFilesSource) -> Iterator[Document]:
+    """Yield the lines or the paragraphs of a file as documents, each a group of its own."""
+    for match in _PARTS[source.documents].finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        identity = f"{source.name}/{name}:{line}"
+        yield Document(identity, match[0].strip("\n"), source.name, f"{name}:{line}", identity, source.license)
+
+
 def _document(entry: JsonLine, name: str, source: FilesSource) -> Document | QuarantinedRecord:
     try:
         text = parse_text(entry.value)
@@ -126,28 +207,16 @@ def _document(entry: JsonLine, name: str, source: FilesSource) -> Document | Qua
     return Document(f"{source.name}/{identity}", text, source.name, f"{name}:{entry.line}", group, source.license)
 
 
-def _conversation(entry: JsonLine, name: str, source: FilesSource) -> Conversation | QuarantinedRecord:
+def _conversation(entry: JsonLine, name: str, source: ConversationFilesSource) -> Conversation | QuarantinedRecord:
     try:
-        messages = parse_conversation(entry.value)
-        rows = [message.to_row() for message in messages]
-        identity = optional_name(entry.value, "id") or row_hash(rows)[:16]
-        question = next(message.content for message in messages if message.role == "user")
-        group = optional_name(entry.value, "group") or conversation_group(question)
+        layout, messages = parse_conversation(entry.value, source.format)
+        identity, group = optional_name(entry.value, "id"), optional_name(entry.value, "group")
     except RecordError as error:
         return _rejected(error, entry, name, source)
-    turns = sum(message.role == "assistant" for message in messages)
-    origin = f"{name}:{entry.line}"
-    return Conversation(f"{source.name}/{identity}", messages, source.name, origin, group, "dataset", (None,) * turns)
+    return conversation_of(messages, layout, source.name, f"{name}:{entry.line}", identity=identity, group=group)
 
 
 def _rejected(error: RecordError, entry: JsonLine, name: str, source: FilesSource) -> QuarantinedRecord:
     return QuarantinedRecord(
         source.name, name, entry.line, error.reason, str(error), excerpt(canonical_json(entry.value))
-    )
-
-
-def _unreadable(path: Path, source: FilesSource, readable: str) -> MissingSourceError:
-    return MissingSourceError(
-        f"source '{source.name}': `pattern: {source.pattern}` matches {path}, which is none of {readable}; "
-        "narrow the pattern"
     )

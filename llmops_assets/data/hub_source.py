@@ -1,16 +1,23 @@
 """Data sets of the Hugging Face hub as sources, at a pinned revision; `datasets` is imported only when one is read."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.data.file_sources import MissingSourceError, conversation_group
-from llmops_assets.data.formats import messages_of, parse_text
+from llmops_assets.data.file_sources import MissingSourceError, conversation_of
+from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.preferences import Comparison, parse_comparison
+from llmops_assets.data.formats.texts import parse_text
+from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
+from llmops_assets.data.named_sets import resolved
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import HubSource
+from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource, HubSource, HubTextSource
 from llmops_assets.data.splits import pick
+
+Row = dict[str, Any]
 
 
 def hash_hub(source: HubSource, base_dir: Path) -> str:
@@ -18,61 +25,95 @@ def hash_hub(source: HubSource, base_dir: Path) -> str:
 
     Without `revision` the hub is asked for the current commit; raises MissingSourceError if it does not answer.
     """
+    source = resolved(source)
     folder = base_dir / source.dataset
     content = _hash_folder(folder) if folder.is_dir() else f"{source.dataset}@{_commit(source)}"
     selection = source.model_dump(exclude={"name", "dataset", "revision", "license", "kind"})
     return hashlib.sha256(f"{content}\0{canonical_json(selection)}".encode()).hexdigest()
 
 
-def read_hub_documents(source: HubSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
+def read_hub_documents(source: HubTextSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
     """Yield the texts in `source.column`."""
-    for number, row in _rows(source, base_dir):
-        origin = f"{source.dataset}/{source.split}"
+    for number, row in _rows(source, base_dir, source.column):
         try:
             text = parse_text(row, key=source.column)
         except RecordError as error:
-            yield QuarantinedRecord(source.name, origin, number, error.reason, str(error), excerpt(str(row)))
+            yield _rejected(error, source, number, row)
             continue
-        identity = f"{source.name}/{number}"
-        yield Document(identity, text, source.name, f"{origin}:{number}", identity, source.license)
+        identity, origin = f"{source.name}/{number}", f"{source.dataset}/{source.split}:{number}"
+        yield Document(identity, text, source.name, origin, identity, source.license)
 
 
-def read_hub_conversations(source: HubSource, base_dir: Path) -> Iterator[Conversation | QuarantinedRecord]:
-    """Yield the conversations in `source.column`, a list of `{"role", "content"}`."""
-    for number, row in _rows(source, base_dir):
-        origin = f"{source.dataset}/{source.split}"
+def read_hub_conversations(
+    source: HubConversationsSource, base_dir: Path
+) -> Iterator[Conversation | QuarantinedRecord]:
+    """Yield the conversations in `source.column`, a list of turns, or in whole rows of the layout `source.format`."""
+    source = resolved(source)
+    for number, row in _rows(source, base_dir, source.column):
         try:
-            messages = messages_of(row[source.column], key=source.column)
+            if source.column is None:
+                layout, messages = parse_conversation(row, source.format)
+            else:
+                layout, messages = "messages", messages_of(row[source.column], key=source.column)
         except RecordError as error:
-            yield QuarantinedRecord(source.name, origin, number, error.reason, str(error), excerpt(str(row)))
+            yield _rejected(error, source, number, row)
             continue
-        identity = f"{source.name}/{row_hash([message.to_row() for message in messages])[:16]}"
-        group = conversation_group(next(message.content for message in messages if message.role == "user"))
-        spans = (None,) * sum(message.role == "assistant" for message in messages)
-        yield Conversation(identity, messages, source.name, f"{origin}:{number}", group, "dataset", spans)
+        origin = f"{source.dataset}/{source.split}:{number}"
+        yield conversation_of(messages, layout, source.name, origin)
 
 
-def _rows(source: HubSource, base_dir: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Return (1-based number, row) of the rows to use: `max_records` of them, drawn by the hash of their content."""
+def read_hub_comparisons(
+    source: HubPreferencesSource, base_dir: Path
+) -> Iterator[tuple[str, Comparison] | QuarantinedRecord]:
+    """Yield (origin, preference) of the rows."""
+    source = resolved(source)
+    for number, row in _rows(source, base_dir, None):
+        try:
+            yield f"{source.dataset}/{source.split}:{number}", parse_comparison(row, source.format)
+        except RecordError as error:
+            yield _rejected(error, source, number, row)
+
+
+def _rejected(error: RecordError, source: HubSource, number: int, row: Row) -> QuarantinedRecord:
+    origin = f"{source.dataset}/{source.split}"
+    return QuarantinedRecord(source.name, origin, number, error.reason, str(error), excerpt(str(row)))
+
+
+def _rows(source: HubSource, base_dir: Path, column: str | None) -> Iterator[tuple[int, Row]]:
+    """Yield (1-based number, row) of the rows to use: `max_records` of them, drawn by the hash of their content."""
+    loaded = _loaded(source, base_dir)
+    if column is not None:
+        if column not in (loaded.column_names or []):
+            raise MissingSourceError(
+                f"source '{source.name}': data set {source.dataset} has no column '{column}'; "
+                f"it has {loaded.column_names}. Set `column` to one of these"
+            )
+        loaded = loaded.select_columns([column])
+    numbers: Any = range(len(loaded))
+    if source.max_records is not None:
+        hashes = [_draw_key(row) for row in loaded]
+        numbers = pick(numbers, source.max_records, seed=0, key=lambda number: hashes[number])
+    for number in numbers:
+        yield number + 1, dict(loaded[number])
+
+
+def _loaded(source: HubSource, base_dir: Path) -> Any:
     from datasets import load_dataset
 
     folder = base_dir / source.dataset
     try:
         if folder.is_dir():
-            loaded = load_dataset(str(folder), source.subset, split=source.split)
-        else:
-            loaded = load_dataset(source.dataset, source.subset, split=source.split, revision=_commit(source))
+            return load_dataset(str(folder), source.subset, split=source.split)
+        return load_dataset(source.dataset, source.subset, split=source.split, revision=_commit(source))
     except MissingSourceError:
         raise
     except Exception as error:  # load_dataset raises what its many loaders raise; to a reader they are all this one
         raise _missing(source, error) from error
-    if source.column not in (loaded.column_names or []):
-        raise MissingSourceError(
-            f"source '{source.name}': data set {source.dataset} has no column '{source.column}'; "
-            f"it has {loaded.column_names}. Set `column` to one of these"
-        )
-    numbered = [(number, dict(row)) for number, row in enumerate(loaded.select_columns([source.column]), start=1)]
-    return pick(numbered, source.max_records, seed=0, key=lambda item: row_hash(item[1]))
+
+
+def _draw_key(row: Row) -> str:
+    """Return the hash of a row; what JSON lacks, such as dates, counts as Python writes it."""
+    return row_hash(json.loads(json.dumps(row, default=repr), parse_constant=str))
 
 
 def _commit(source: HubSource) -> str:

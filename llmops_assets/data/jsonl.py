@@ -28,22 +28,29 @@ class JsonLine:
 def read_jsonl(
     path: Path, *, source: str, origin_file: str, longest_line: int = LONGEST_LINE
 ) -> Iterator[JsonLine | QuarantinedRecord]:
-    """Yield each line of `path` as an object, or as a quarantine entry that names file, line and reason.
+    """Yield each line of the file at `path` as `read_json_lines` does."""
+    with path.open("rb") as stream:
+        yield from read_json_lines(stream, source=source, origin_file=origin_file, longest_line=longest_line)
+
+
+def read_json_lines(
+    stream: BinaryIO, *, source: str, origin_file: str, longest_line: int = LONGEST_LINE
+) -> Iterator[JsonLine | QuarantinedRecord]:
+    """Yield each line of `stream` as an object, or as a quarantine entry that names file, line and reason.
 
     Strict where `json.loads` is not: UTF-8 without replacement, no duplicate keys, no NaN or infinity, no lone
     surrogates, no line above `longest_line` bytes (which is never held in memory). A byte-order mark and blank lines
     are skipped. `origin_file` is how reports call the file.
     """
-    with path.open("rb") as stream:
-        for number, raw in _lines(stream, longest_line):
-            if raw is not None and not raw.strip():
-                continue
-            try:
-                if raw is None:
-                    raise RecordError(Reason.TOO_LARGE, f"the line has more than {longest_line} bytes")
-                yield JsonLine(number, parse_json_object(raw))
-            except RecordError as error:
-                yield QuarantinedRecord(source, origin_file, number, error.reason, str(error), excerpt(raw or b""))
+    for number, raw in _lines(stream, longest_line):
+        if raw is not None and not raw.strip():
+            continue
+        try:
+            if raw is None:
+                raise RecordError(Reason.TOO_LARGE, f"the line has more than {longest_line} bytes")
+            yield JsonLine(number, parse_json_object(raw))
+        except RecordError as error:
+            yield QuarantinedRecord(source, origin_file, number, error.reason, str(error), excerpt(raw or b""))
 
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:

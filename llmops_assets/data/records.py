@@ -23,10 +23,12 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     NOT_AN_OBJECT = "not_an_object"
     UNKNOWN_FORMAT = "unknown_format"
+    AMBIGUOUS_FORMAT = "ambiguous_format"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     INVALID_ROLE = "invalid_role"
     BAD_TURN_ORDER = "bad_turn_order"
+    INVALID_TOOL_CALL = "invalid_tool_call"
     EMPTY = "empty"
     DUPLICATE_ID = "duplicate_id"
     TOO_SHORT = "too_short"
@@ -35,6 +37,11 @@ class Reason(StrEnum):
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
     CONTAINED_IN_TRAIN = "contained_in_train"
+    TIE = "tie"
+    CONTRADICTION = "contradiction"
+    SCORES_DISAGREE = "scores_disagree"
+    SAME_ANSWERS = "same_answers"
+    DIFFERENT_PROMPTS = "different_prompts"
 
     @property
     def is_malformed(self) -> bool:
@@ -49,6 +56,11 @@ _UNWANTED = frozenset(
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,
         Reason.CONTAINED_IN_TRAIN,
+        Reason.TIE,
+        Reason.CONTRADICTION,
+        Reason.SCORES_DISAGREE,
+        Reason.SAME_ANSWERS,
+        Reason.DIFFERENT_PROMPTS,
     }
 )
 
@@ -109,13 +121,16 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation. An assistant's turn that is not `trained` carries no loss."""
 
     role: Role
     content: str
+    trained: bool = True
 
-    def to_row(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+    def to_row(self) -> dict[str, Any]:
+        """Return the turn as OpenAI's fine-tuning format has it: `weight` 0 where it is not trained."""
+        row = {"role": self.role, "content": self.content}
+        return row if self.trained else {**row, "weight": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +158,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages that end with the assistant; `spans` has an entry per assistant turn, None if it is not extracted."""
+    """Messages that end with the assistant; `spans` has an entry per assistant turn, None if it is not extracted.
+
+    `layout` is the name of the format that the record was read in.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -152,6 +170,7 @@ class Conversation:
     group: str
     generator: str
     spans: tuple[Span | None, ...]
+    layout: str = "messages"
 
     def to_row(self) -> dict[str, Any]:
         """Return the conversation as a row of train.jsonl or heldout.jsonl."""

@@ -109,6 +109,7 @@ def _summary(
             "malformed": len(intake.quarantine.malformed()),
         },
         quarantined=intake.quarantine.by_reason(),
+        formats={name: dict(sorted(counts.items())) for name, counts in intake.formats.items()},
         sources={name: _source_counts(name, intake, used) for name in hashes},
         source_hashes=hashes,
         licenses=intake.licenses,

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmops_assets.data.formats.conversations import ConversationFormat
+from llmops_assets.data.formats.preferences import PreferenceFormat
+
 
 class SourceSpec(BaseModel):
     """Base of all sources. `name` is what quarantine files and mix reports call it."""
@@ -27,24 +30,69 @@ class PythonStdlibSource(SourceSpec):
 
 
 class FilesSource(SourceSpec):
-    """Local files: `.txt` and `.md` are one document each, `.jsonl` one record a line."""
+    """Local files, as they are or packed (.gz, .zst): JSON Lines, JSON lists and Parquet hold records."""
 
     kind: Literal["files"] = "files"
     pattern: str = Field(description="Glob relative to the recipe's folder, or absolute.")
     license: str = Field(default="unknown", description="SPDX expression of the source.")
 
 
+class TextFilesSource(FilesSource):
+    """Documents: records with a `text`, and files of plain text or Markdown."""
+
+    documents: Literal["file", "line", "paragraph"] = Field(
+        default="file",
+        description="What is one document of a .txt or .md file: all of it, a line, or what is between empty lines.",
+    )
+
+
+class ConversationFilesSource(FilesSource):
+    """Conversations, in one of the layouts of docs/data.md."""
+
+    format: ConversationFormat = Field(
+        default="auto", description="Layout of the records; auto tells each record's by its keys."
+    )
+
+
 class HubSource(SourceSpec):
     """A data set of the Hugging Face hub, read through `datasets.load_dataset` at a pinned revision."""
 
     kind: Literal["hub"] = "hub"
-    dataset: str = Field(description="Hub id, or a local folder that load_dataset understands.")
+    dataset: str = Field(
+        description="Hub id, a name of docs/data.md such as alpaca, or a local folder that load_dataset understands."
+    )
     subset: str | None = None
     split: str = "train"
     revision: str | None = Field(default=None, description="Commit; a moving branch cannot be reproduced.")
-    column: str = Field(default="text", description="Column with the text, or with the messages for an SFT set.")
     max_records: int | None = Field(default=None, gt=0, description="Keep this many records, chosen by hash.")
     license: str = Field(default="unknown", description="SPDX expression of the source.")
+
+
+class HubTextSource(HubSource):
+    """Texts in one column."""
+
+    column: str = Field(default="text", description="Column with the text.")
+
+
+class HubConversationsSource(HubSource):
+    """Conversations, in one of the layouts of docs/data.md."""
+
+    column: str | None = Field(
+        default=None, description="Column with a list of turns; without it, whole rows are read as `format` says."
+    )
+    format: ConversationFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
+
+
+class PreferenceFilesSource(FilesSource):
+    """Preference pairs, in one of the layouts of docs/data.md."""
+
+    format: PreferenceFormat = Field(default="auto", description="Layout of the records; auto tells each by its keys.")
+
+
+class HubPreferencesSource(HubSource):
+    """Preference pairs, in one of the layouts of docs/data.md."""
+
+    format: PreferenceFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
 
 
 class ExtractedSource(SourceSpec):
@@ -53,8 +101,11 @@ class ExtractedSource(SourceSpec):
     kind: Literal["extracted"] = "extracted"
 
 
-CorpusSource = Annotated[PythonTopicsSource | PythonStdlibSource | FilesSource | HubSource, Field(discriminator="kind")]
-SftSource = Annotated[ExtractedSource | FilesSource | HubSource, Field(discriminator="kind")]
+CorpusSource = Annotated[
+    PythonTopicsSource | PythonStdlibSource | TextFilesSource | HubTextSource, Field(discriminator="kind")
+]
+SftSource = Annotated[ExtractedSource | ConversationFilesSource | HubConversationsSource, Field(discriminator="kind")]
+PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field(discriminator="kind")]
 
 
 class CorpusSpec(BaseModel):
@@ -98,6 +149,7 @@ class DataSetSummary(BaseModel):
 
     counts: dict[str, int] = Field(description="Records by outcome: kept, train, heldout, ...")
     quarantined: dict[str, int] = Field(description="Records by quarantine reason.")
+    formats: dict[str, dict[str, int]] = Field(default={}, description="Per source of records: how many had a layout.")
     sources: dict[str, dict[str, int]] = Field(description="Per source: read, kept, tokens, ...")
     source_hashes: dict[str, str] = Field(description="Content hash of each source.")
     licenses: dict[str, str] = Field(description="SPDX expression of each source.")

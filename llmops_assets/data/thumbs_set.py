@@ -6,17 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmops_assets.data.file_sources import MissingSourceError, find_files, shown_name
-from llmops_assets.data.formats import messages_of
-from llmops_assets.data.jsonl import JsonLine, excerpt, read_jsonl, write_jsonl
+from llmops_assets.data.file_sources import find_files, records_of, shown_name
+from llmops_assets.data.formats.thumbs import parse_thumb
+from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import DataSetFiles, FilesSource
+from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
-
-_SUFFIX = ".jsonl"
 
 
 class EmptyThumbsSetError(LlmopsError):
@@ -24,11 +22,11 @@ class EmptyThumbsSetError(LlmopsError):
 
 
 class ThumbsSetSpec(BaseModel):
-    """Where thumbs come from. A record has `messages` that end with the answer, and `label`: true for a thumb up."""
+    """Where thumbs come from. A record is a conversation that ends with the answer, and has a `label`: true is up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: list[FilesSource] = Field(min_length=1)
+    sources: list[ConversationFilesSource] = Field(min_length=1)
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
@@ -62,25 +60,19 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
 
 
 def _read(
-    source: FilesSource, base_dir: Path, guard: SpecialTokenGuard
+    source: ConversationFilesSource, base_dir: Path, guard: SpecialTokenGuard
 ) -> Iterator[dict[str, Any] | QuarantinedRecord]:
     for path in find_files(source, base_dir):
-        if path.suffix != _SUFFIX:
-            raise MissingSourceError(
-                f"source '{source.name}': `pattern: {source.pattern}` matches {path}, which is no {_SUFFIX} file; "
-                "narrow the pattern"
-            )
         name = shown_name(path, base_dir)
-        for entry in read_jsonl(path, source=source.name, origin_file=name):
+        for entry in records_of(path, name, source):
             yield _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
 
 
 def _thumb(
-    entry: JsonLine, name: str, source: FilesSource, guard: SpecialTokenGuard
+    entry: JsonLine, name: str, source: ConversationFilesSource, guard: SpecialTokenGuard
 ) -> dict[str, Any] | QuarantinedRecord:
     try:
-        label = _label(entry.value)
-        messages = messages_of(entry.value.get("messages"))
+        _, messages, label = parse_thumb(entry.value, source.format)
     except RecordError as error:
         return _rejected(source, name, entry.line, error.reason, str(error), entry.value)
     guarded = [Message(message.role, guard.neutralize(message.content)[0]) for message in messages]
@@ -88,15 +80,7 @@ def _thumb(
     return {"prompt": prompt, "completion": answer["content"], "label": label}
 
 
-def _label(value: Mapping[str, Any]) -> bool:
-    if "label" not in value:
-        raise RecordError(Reason.MISSING_FIELD, f"no `label`; keys are {sorted(value)}")
-    if not isinstance(value["label"], bool):
-        raise RecordError(Reason.WRONG_TYPE, f"`label` is {value['label']!r}, not true (thumb up) or false")
-    return value["label"]
-
-
 def _rejected(
-    source: FilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
+    source: ConversationFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
 ) -> QuarantinedRecord:
     return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))

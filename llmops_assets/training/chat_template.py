@@ -1,6 +1,7 @@
 """Which tokens of a conversation are trained: the chat template's generation markers, read once and checked."""
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -65,12 +66,31 @@ def require_trainable_template(tokenizer: PreTrainedTokenizerBase) -> None:
 def assistant_mask(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
     """Render a conversation: token ids, and for each token 1 if the assistant writes it (it carries loss), else 0.
 
-    Both lists have the length of the rendered conversation. The template must have passed `require_trainable_template`.
+    Both lists have the length of the rendered conversation. An assistant's turn with `weight` 0 carries no loss. The
+    template must have passed `require_trainable_template`.
+
+    Raises UntrainableTemplate if a turn has weight 0 and the template does not render every turn.
     """
     rendered: Any = tokenizer.apply_chat_template(
-        list(messages), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        [{key: text for key, text in message.items() if key != "weight"} for message in messages],
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
     )
-    return list(rendered["input_ids"]), list(rendered["assistant_masks"])
+    ids, mask = list(rendered["input_ids"]), list(rendered["assistant_masks"])
+    weights = [message.get("weight", 1) for message in messages if message["role"] == "assistant"]
+    return ids, mask if all(weights) else _weighted(mask, weights)
+
+
+def _weighted(mask: list[int], weights: list[int]) -> list[int]:
+    """Return `mask` without the runs of 1 of those turns whose weight is 0; turns of others stand between the runs."""
+    turn_of = list(accumulate(int(now > before) for before, now in pairwise([0, *mask])))
+    if turn_of[-1] != len(weights):
+        raise UntrainableTemplate(
+            f"the chat template renders {turn_of[-1]} of {len(weights)} assistant turns, so that it cannot be told "
+            "which of them has weight 0; use a template that renders them all, or leave out such rows"
+        )
+    return [trained and weights[turn - 1] for trained, turn in zip(mask, turn_of, strict=True)]
 
 
 def conversation_ids(

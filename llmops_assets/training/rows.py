@@ -75,7 +75,10 @@ def required_text(where: str, row: dict[str, Any], key: str) -> str:
 
 
 def required_messages(where: str, row: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """Return the conversation `row[key]`: a non-empty list of `{"role", "content"}`. Raises BrokenRow."""
+    """Return the conversation `row[key]`: a non-empty list of `{"role", "content"}`, some with a `weight`.
+
+    Raises BrokenRow.
+    """
     value = row.get(key)
     well_formed = isinstance(value, list) and all(
         isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
@@ -83,4 +86,5 @@ def required_messages(where: str, row: dict[str, Any], key: str) -> list[dict[st
     )
     if not value or not well_formed:
         raise BrokenRow(f"{where}: key {key!r} must be a non-empty list of objects with the texts role and content")
-    return [{"role": message["role"], "content": message["content"]} for message in value]
+    read = ("role", "content", "weight")
+    return [{name: message[name] for name in read if message.get(name) is not None} for message in value]

@@ -8,7 +8,7 @@ import pytest
 
 from llmops_assets.data.file_sources import read_file_conversations
 from llmops_assets.data.records import Conversation
-from llmops_assets.data.specs import FilesSource, HubSource
+from llmops_assets.data.specs import ConversationFilesSource, HubConversationsSource
 from llmops_assets_tests.config_import.conftest import Desk
 
 Make = Callable[..., dict[str, Any]]
@@ -20,7 +20,7 @@ def conversations(desk: Desk, *arguments: Any) -> list[list[dict[str, Any]]]:
     assert recipe.sft_set is not None
     read = []
     for source in recipe.sft_set.sources:
-        assert isinstance(source, FilesSource)
+        assert isinstance(source, ConversationFilesSource)
         for record in read_file_conversations(source, result.recipe.parent):
             assert isinstance(record, Conversation), record
             read.append([message.to_row() for message in record.messages])
@@ -58,8 +58,8 @@ def test_a_hub_set_of_messages_is_a_hub_source(desk: Desk, llama_factory: Make) 
     recipe, result = desk.bring(desk.write("sft.yaml", llama_factory(dataset="hub_messages,owner/else", max_samples=9)))
     assert recipe.sft_set is not None
     first, second = recipe.sft_set.sources
-    assert isinstance(first, HubSource)
-    assert isinstance(second, HubSource)
+    assert isinstance(first, HubConversationsSource)
+    assert isinstance(second, HubConversationsSource)
     assert (first.dataset, first.split, first.column, first.max_records) == ("owner/chats", "train_sft", "messages", 9)
     assert second.dataset == "owner/else"
     assert "hub_messages is not pinned" in result.report_text()

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llmops_assets.data.corpus import build_corpus
-from llmops_assets.data.specs import CorpusSpec, FilesSource, PythonTopicsSource
+from llmops_assets.data.specs import ConversationFilesSource, CorpusSpec, PythonTopicsSource, TextFilesSource
 from llmops_assets.data.tokens import TokenCounter
 
 MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -48,12 +48,27 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Pa
 
 
 @pytest.fixture
-def files_source(tmp_path: Path) -> Callable[..., FilesSource]:
-    """Writes lines to a file in `tmp_path` and returns a source that reads it."""
+def files_source(tmp_path: Path) -> Callable[..., TextFilesSource]:
+    """Writes lines to a file in `tmp_path` and returns a source of documents that reads it."""
 
-    def write(name: str, *lines: str | bytes) -> FilesSource:
-        raw = [line if isinstance(line, bytes) else line.encode("utf-8") for line in lines]
-        (tmp_path / name).write_bytes(b"".join(line + b"\n" for line in raw))
-        return FilesSource(name=Path(name).stem, pattern=name, license="CC0-1.0")
+    def write(name: str, *lines: str | bytes) -> TextFilesSource:
+        _write(tmp_path / name, lines)
+        return TextFilesSource(name=Path(name).stem, pattern=name, license="CC0-1.0")
 
     return write
+
+
+@pytest.fixture
+def conversations_source(tmp_path: Path) -> Callable[..., ConversationFilesSource]:
+    """Writes lines to a file in `tmp_path` and returns a source of conversations that reads it."""
+
+    def write(name: str, *lines: str | bytes) -> ConversationFilesSource:
+        _write(tmp_path / name, lines)
+        return ConversationFilesSource(name=Path(name).stem, pattern=name, license="CC0-1.0")
+
+    return write
+
+
+def _write(path: Path, lines: tuple[str | bytes, ...]) -> None:
+    raw = [line if isinstance(line, bytes) else line.encode("utf-8") for line in lines]
+    path.write_bytes(b"".join(line + b"\n" for line in raw))

@@ -13,7 +13,7 @@ from llmops_assets.data.contamination import overlap
 from llmops_assets.data.corpus import EmptyCorpusError, build_corpus
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.quarantine import QuarantineLimitError
-from llmops_assets.data.specs import CorpusSpec, FilesSource
+from llmops_assets.data.specs import CorpusSpec, TextFilesSource
 from llmops_assets.data.tokens import TokenCounter
 
 WORDS = [f"{start}{end}" for start in ("ba", "ce", "di", "fo", "gu", "ha") for end in "bcdfghklmnprstvwz"]
@@ -33,7 +33,7 @@ def _line(text: str, **fields: str) -> str:
 
 
 def test_corpus_of_files_keeps_the_good_and_says_why_it_rejected_the_rest(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource], counter: TokenCounter
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource], counter: TokenCounter
 ) -> None:
     near = _text(3).replace(_text(3).split()[30], "changed", 1)
     lines = [_line(_text(seed)) for seed in range(40)]
@@ -87,7 +87,7 @@ def test_language_reference_splits_by_topic_without_overlap(corpus: Path) -> Non
 
 
 def test_heldout_document_that_train_quotes_is_rejected(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     lines = [_line(_text(seed, 40), group=f"g{seed}") for seed in range(60)]
     first = build_corpus([files_source("a.jsonl", *lines)], SPEC, tokenizer_file, tmp_path / "a", tmp_path)
@@ -103,7 +103,7 @@ def test_heldout_document_that_train_quotes_is_rejected(
 
 
 def test_too_many_broken_lines_stop_the_build_with_file_counts_and_lines(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     source = files_source("docs.jsonl", *(_line(_text(seed)) for seed in range(5)), *['{"text": 1}'] * 3, "{")
 
@@ -119,7 +119,7 @@ def test_too_many_broken_lines_stop_the_build_with_file_counts_and_lines(
 
 
 def test_filtered_documents_do_not_count_as_malformed(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     lines = [_line(_text(seed)) for seed in range(4)] + [_line(f"Short {number}.") for number in range(30)]
     summary = build_corpus([files_source("docs.jsonl", *lines)], SPEC, tokenizer_file, tmp_path / "out", tmp_path)
@@ -127,7 +127,7 @@ def test_filtered_documents_do_not_count_as_malformed(
 
 
 def test_empty_corpus_is_an_error_with_the_counts_by_reason(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     source = files_source("docs.jsonl", *(_line(f"Short {number}.") for number in range(3)))
     with pytest.raises(EmptyCorpusError, match=r"read: docs 3; quarantined: too_short 3"):
@@ -136,21 +136,21 @@ def test_empty_corpus_is_an_error_with_the_counts_by_reason(
 
 
 def test_file_without_lines_is_an_empty_corpus(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     with pytest.raises(EmptyCorpusError, match=r"read: nothing"):
         build_corpus([files_source("docs.jsonl")], SPEC, tokenizer_file, tmp_path / "out", tmp_path)
 
 
 def test_single_document_cannot_be_split(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     with pytest.raises(EmptyCorpusError, match="nothing to hold out"):
         build_corpus([files_source("book.txt", _text(1))], SPEC, tokenizer_file, tmp_path / "out", tmp_path)
 
 
 def test_id_that_is_taken_is_malformed(
-    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., FilesSource]
+    tmp_path: Path, tokenizer_file: Path, files_source: Callable[..., TextFilesSource]
 ) -> None:
     lines = [_line(_text(seed), id=f"doc{seed % 5}") for seed in range(6)]
     summary = build_corpus([files_source("docs.jsonl", *lines)], SPEC, tokenizer_file, tmp_path / "out", tmp_path)
@@ -158,7 +158,7 @@ def test_id_that_is_taken_is_malformed(
 
 
 def test_missing_source_names_recipe_folder_key_and_pattern(tmp_path: Path, tokenizer_file: Path) -> None:
-    source = FilesSource(name="notes", pattern="nowhere/*.jsonl")
+    source = TextFilesSource(name="notes", pattern="nowhere/*.jsonl")
     with pytest.raises(MissingSourceError, match=r"'notes'.*`pattern: nowhere/\*\.jsonl` matches no file") as caught:
         build_corpus([source], SPEC, tokenizer_file, tmp_path / "out", tmp_path)
     assert str(tmp_path) in str(caught.value)

@@ -13,7 +13,13 @@ from llmops_assets.data.python_stdlib import read_python_stdlib
 from llmops_assets.data.python_topics import read_python_topics
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason
 from llmops_assets.data.sources import read_corpus_source, read_sft_source, source_hash
-from llmops_assets.data.specs import FilesSource, HubSource, PythonStdlibSource, PythonTopicsSource
+from llmops_assets.data.specs import (
+    ConversationFilesSource,
+    HubTextSource,
+    PythonStdlibSource,
+    PythonTopicsSource,
+    TextFilesSource,
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +65,7 @@ def test_files_of_three_kinds_are_read_and_broken_text_is_quarantined(tmp_path: 
     (folder / "b.md").write_text("# Title\n\nMarkdown.", encoding="utf-8")
     (folder / "c.jsonl").write_text('{"text": "Record.", "id": "r1", "group": "g"}\n', encoding="utf-8")
     (folder / "d.txt").write_bytes(b"line one\nbad \xff byte")
-    source = FilesSource(name="docs", pattern="docs/*", license="MIT")
+    source = TextFilesSource(name="docs", pattern="docs/*", license="MIT")
 
     records = list(read_corpus_source(source, tmp_path))
 
@@ -73,27 +79,40 @@ def test_files_of_three_kinds_are_read_and_broken_text_is_quarantined(tmp_path: 
     assert (bad.origin_file, bad.line, bad.reason) == ("docs/d.txt", 2, Reason.INVALID_UTF8)
 
 
+def test_lines_and_paragraphs_can_be_documents(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One.\nStill one.\n\n \n\n  Two.\n", encoding="utf-8")
+
+    def texts(documents: str) -> list[tuple[str, str]]:
+        source = TextFilesSource.model_validate({"name": "a", "pattern": "a.txt", "documents": documents})
+        records = list(read_corpus_source(source, tmp_path))
+        assert len({record.group for record in records if isinstance(record, Document)}) == len(records)
+        return [(record.origin, record.text) for record in records if isinstance(record, Document)]
+
+    assert texts("line") == [("a.txt:1", "One."), ("a.txt:2", "Still one."), ("a.txt:6", "  Two.")]
+    assert texts("paragraph") == [("a.txt:1", "One.\nStill one."), ("a.txt:6", "  Two.")]
+
+
 def test_absolute_pattern_is_read_and_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Text.", encoding="utf-8")
-    source = FilesSource(name="docs", pattern=str(tmp_path / "*"))
+    source = TextFilesSource(name="docs", pattern=str(tmp_path / "*"))
     assert len(list(read_corpus_source(source, Path("/nowhere")))) == 1
     (tmp_path / "b.pdf").write_bytes(b"%PDF")
-    with pytest.raises(MissingSourceError, match=r"b\.pdf, which is none of \.jsonl, \.txt and \.md"):
+    with pytest.raises(MissingSourceError, match=r"b\.pdf, which is none of \.jsonl, .*\.txt, \.md"):
         list(read_corpus_source(source, tmp_path))
 
 
 def test_pattern_may_climb_and_a_senseless_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "a.txt").write_text("Text.", encoding="utf-8")
-    [record] = read_corpus_source(FilesSource(name="docs", pattern="../*.txt"), tmp_path / "recipes")
+    [record] = read_corpus_source(TextFilesSource(name="docs", pattern="../*.txt"), tmp_path / "recipes")
     assert isinstance(record, Document) and record.origin == "../a.txt:1"
     for pattern in ("", ".", "**.txt"):
         with pytest.raises(MissingSourceError, match="source 'docs'"):
-            list(read_corpus_source(FilesSource(name="docs", pattern=pattern), tmp_path))
+            list(read_corpus_source(TextFilesSource(name="docs", pattern=pattern), tmp_path))
 
 
 def test_hash_changes_with_one_byte_and_with_a_new_file(tmp_path: Path) -> None:
-    source = FilesSource(name="docs", pattern="*.txt")
+    source = TextFilesSource(name="docs", pattern="*.txt")
     (tmp_path / "a.txt").write_text("Text.", encoding="utf-8")
     hashes = {source_hash(source, tmp_path)}
     assert source_hash(source, tmp_path) in hashes
@@ -115,12 +134,14 @@ def test_hash_of_a_python_source_is_the_same_in_another_process() -> None:
     assert other.stdout.strip() == source_hash(PythonTopicsSource(name="topics"), Path())
 
 
-def test_conversations_that_open_alike_are_one_group(tmp_path: Path, files_source: Callable[..., FilesSource]) -> None:
+def test_conversations_that_open_alike_are_one_group(
+    tmp_path: Path, conversations_source: Callable[..., ConversationFilesSource]
+) -> None:
     def line(question: str, answer: str) -> str:
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         return json.dumps({"messages": turns})
 
-    source = files_source(
+    source = conversations_source(
         "chats.jsonl", line("How are you?", "Fine."), line("how  are you?", "Well."), line("Who?", "I.")
     )
     records = [record for record in read_sft_source(source, tmp_path) if isinstance(record, Conversation)]
@@ -136,7 +157,7 @@ def test_local_data_set_is_read_through_datasets_and_selected_by_hash(
     folder.mkdir()
     rows = [{"body": f"Text number {number}.", "other": number} for number in range(20)] + [{"body": "", "other": 0}]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    source = HubSource(name="hub", dataset="folder", column="body", max_records=21)
+    source = HubTextSource(name="hub", dataset="folder", column="body", max_records=21)
 
     records = list(read_corpus_source(source, tmp_path))
 
@@ -155,6 +176,6 @@ def test_local_data_set_is_read_through_datasets_and_selected_by_hash(
 
 def test_hub_data_set_that_cannot_be_reached_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    source = HubSource(name="hub", dataset="nobody/nothing")
+    source = HubTextSource(name="hub", dataset="nobody/nothing")
     with pytest.raises(MissingSourceError, match=r"nobody/nothing.*pin `revision`"):
         source_hash(source, tmp_path)

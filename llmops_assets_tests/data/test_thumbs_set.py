@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmops_assets.base_model import embedded_base_model_path
-from llmops_assets.data.specs import FilesSource
+from llmops_assets.data.specs import ConversationFilesSource
 from llmops_assets.data.thumbs_set import EmptyThumbsSetError, ThumbsSetSpec, build_thumbs_set
 
 
@@ -18,7 +18,7 @@ def thumb(label: Any, answer: str = "Yes.") -> dict[str, Any]:
 
 def build(folder: Path, rows: list[dict[str, Any]], share: float = 0.9) -> dict[str, Any]:
     (folder / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = FilesSource(name="thumbs", pattern="thumbs.jsonl")
+    source = ConversationFilesSource(name="thumbs", pattern="thumbs.jsonl")
     spec = ThumbsSetSpec(sources=[source], max_quarantined_share=share)
     return build_thumbs_set(spec, embedded_base_model_path() / "tokenizer.json", folder / "set", folder)
 
@@ -37,7 +37,7 @@ def test_broken_records_are_quarantined_with_line_and_reason(tmp_path: Path) -> 
     assert [(row["line"], row["reason"]) for row in rows[:3]] == [
         (3, "wrong_type"),
         (4, "missing_field"),
-        (5, "wrong_type"),
+        (5, "unknown_format"),
     ]
     assert counts["quarantined"]["exact_duplicate"] == 1
     assert "`label` is 1" in rows[0]["detail"]

@@ -49,6 +49,28 @@ def test_every_assistant_turn_trains_its_stop_token(base: BaseModelRef) -> None:
     assert [mask[index] for index in stops] == [0, 0, 1, 0, 1]
 
 
+def test_turn_of_weight_zero_is_rendered_and_carries_no_loss(base: BaseModelRef) -> None:
+    tokenizer = load_tokenizer(base)
+    ids, mask = assistant_mask(tokenizer, TWO_TURNS)
+    first = [{**turn, "weight": 0} if turn["content"] == "Return the copy." else turn for turn in TWO_TURNS]
+    without_first, of_second = assistant_mask(tokenizer, first)
+    assert without_first == ids
+    assert str(tokenizer.decode([token for token, trained in zip(ids, of_second, strict=True) if trained])) == (
+        "Return the list.<|im_end|>"
+    )
+    last = [*TWO_TURNS[:-1], {**TWO_TURNS[-1], "weight": 0}]
+    of_first = assistant_mask(tokenizer, last)[1]
+    assert [one + other for one, other in zip(of_first, of_second, strict=True)] == mask
+
+
+def test_weights_need_a_template_that_renders_every_turn(base: BaseModelRef) -> None:
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = CHATML.replace("for message in messages", "for message in messages[3:]")
+    assert tokenizer.chat_template != CHATML
+    with pytest.raises(UntrainableTemplate, match="renders 1 of 2 assistant turns"):
+        assistant_mask(tokenizer, [*TWO_TURNS[:-1], {**TWO_TURNS[-1], "weight": 0}])
+
+
 def test_template_with_the_stop_token_outside_the_markers_is_refused(base: BaseModelRef) -> None:
     tokenizer = load_tokenizer(base)
     tokenizer.chat_template = CHATML.replace(

@@ -1,0 +1,1 @@
+"""Record formats: what the object of one line, whatever its layout, says in typed records."""

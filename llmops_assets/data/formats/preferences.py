@@ -1,0 +1,141 @@
+"""Layouts of preference records, told apart by their keys: a prompt, the answer preferred and the one that was not.
+
+A new layout is a function here and a line in `LAYOUTS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llmops_assets.data.formats.detection import detect
+from llmops_assets.data.formats.transcripts import turns_of_transcript
+from llmops_assets.data.formats.turns import messages_of
+from llmops_assets.data.normalize import comparison_key
+from llmops_assets.data.records import Message, Reason, RecordError
+
+Record = Mapping[str, Any]
+PreferenceFormat = Literal["auto", "prompt", "sharegpt", "messages", "question", "alpaca", "transcripts", "arena"]
+# Of ultrafeedback, as HuggingFaceH4 and as argilla publish it.
+_SCORES = (("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating"))
+_WINNERS = {"model_a": ("conversation_a", "conversation_b"), "model_b": ("conversation_b", "conversation_a")}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A prompt that ends with the user, and the text of two answers; `layout` is the format that it was read in."""
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    layout: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to write a comparison: a record that has all keys of `needs` may be one.
+
+    `parse` returns the dialogue that was preferred and the other one, each ending with its answer.
+    """
+
+    needs: tuple[str, ...]
+    parse: Callable[[Record], tuple[tuple[Message, ...], tuple[Message, ...]]]
+
+
+def parse_comparison(value: Record, layout: PreferenceFormat = "auto") -> Comparison:
+    """Return what a preference record says.
+
+    `auto` takes the one layout whose keys the record has; whole dialogues in `chosen` and `rejected` need no other
+    key. Raises RecordError if there is none or more than one, if the record breaks the rules of its layout, or if it
+    prefers nothing: scores tie or say the opposite, answers are the same, or belong to different prompts.
+    """
+    name = layout if layout != "auto" else _detected(value)
+    for key in LAYOUTS[name].needs:
+        if key not in value:
+            raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which format {name} needs; keys are {sorted(value)}")
+    _check_scores(value)
+    chosen, rejected = LAYOUTS[name].parse(value)
+    if chosen[:-1] != rejected[:-1]:
+        raise RecordError(Reason.DIFFERENT_PROMPTS, "the two answers do not follow the same prompt")
+    if comparison_key(chosen[-1].content) == comparison_key(rejected[-1].content):
+        raise RecordError(Reason.SAME_ANSWERS, "chosen and rejected say the same")
+    return Comparison(chosen[:-1], chosen[-1].content, rejected[-1].content, name)
+
+
+def _detected(value: Record) -> str:
+    if all(isinstance(value.get(key), list) and len(value[key]) > 1 for key in ("chosen", "rejected")):
+        return "transcripts"
+    return detect(value, {name: each.needs for name, each in LAYOUTS.items()}, what="preference")
+
+
+def _after(prompt_key: str) -> Callable[[Record], tuple[tuple[Message, ...], tuple[Message, ...]]]:
+    """Return the parser of records whose prompt, a text or turns, stands under `prompt_key`."""
+
+    def parse(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+        prompt = _prompt(value, prompt_key)
+        return _answered(value, prompt, prompt_key, "chosen"), _answered(value, prompt, prompt_key, "rejected")
+
+    return parse
+
+
+def _prompt(value: Record, key: str) -> list[Any]:
+    prompt = value[key]
+    if key == "instruction" and isinstance(value.get("input"), str) and value["input"].strip():
+        prompt = f"{prompt}\n\n{value['input']}"
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    if not isinstance(prompt, list):
+        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(prompt).__name__}, neither a string nor turns")
+    system = value.get("system")
+    return [{"role": "system", "content": system}, *prompt] if system else list(prompt)
+
+
+def _answered(value: Record, prompt: list[Any], prompt_key: str, side: str) -> tuple[Message, ...]:
+    answer = value[side]
+    if isinstance(answer, str):
+        answer = {"role": "assistant", "content": answer}
+    answers = answer if isinstance(answer, list) else [answer]
+    if len(answers) != 1:
+        raise RecordError(Reason.WRONG_TYPE, f"`{side}` has {len(answers)} turns; it is one answer to `{prompt_key}`")
+    return messages_of([*prompt, *answers], key=f"{prompt_key} + {side}", tools=value.get("tools"))
+
+
+def _transcripts(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    return _dialogue(value, "chosen"), _dialogue(value, "rejected")
+
+
+def _dialogue(value: Record, side: str) -> tuple[Message, ...]:
+    given = value[side]
+    return messages_of(turns_of_transcript(given, side) if isinstance(given, str) else given, key=side)
+
+
+def _arena(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Exports of Chatbot Arena: two dialogues and who won."""
+    winner = value["winner"]
+    if not isinstance(winner, str) or (winner not in _WINNERS and not winner.startswith("tie")):
+        raise RecordError(Reason.WRONG_TYPE, f"`winner` is {winner!r}; known are model_a, model_b and tie")
+    if winner.startswith("tie"):
+        raise RecordError(Reason.TIE, f"`winner` is {winner!r}")
+    chosen, rejected = _WINNERS[winner]
+    return messages_of(value[chosen], key=chosen), messages_of(value[rejected], key=rejected)
+
+
+def _check_scores(value: Record) -> None:
+    for better, worse in _SCORES:
+        high, low = value.get(better), value.get(worse)
+        if not isinstance(high, int | float) or not isinstance(low, int | float):
+            continue
+        if high == low:
+            raise RecordError(Reason.TIE, f"`{better}` and `{worse}` are both {high}")
+        if high < low:
+            raise RecordError(Reason.SCORES_DISAGREE, f"`{better}` is {high}, less than `{worse}` = {low}")
+
+
+LAYOUTS: dict[str, Layout] = {
+    "prompt": Layout(("prompt", "chosen", "rejected"), _after("prompt")),
+    "sharegpt": Layout(("conversations", "chosen", "rejected"), _after("conversations")),
+    "messages": Layout(("messages", "chosen", "rejected"), _after("messages")),
+    "question": Layout(("question", "chosen", "rejected"), _after("question")),
+    "alpaca": Layout(("instruction", "chosen", "rejected"), _after("instruction")),
+    "transcripts": Layout(("chosen", "rejected"), _transcripts),
+    "arena": Layout(("conversation_a", "conversation_b", "winner"), _arena),
+}

@@ -1,0 +1,30 @@
+"""Texts of a corpus, and the optional names that records of all formats may carry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmops_assets.data.normalize import normalize_text
+from llmops_assets.data.records import Reason, RecordError
+
+
+def parse_text(value: Mapping[str, Any], *, key: str = "text") -> str:
+    """Return the normalized text of a corpus record; raises RecordError if it is missing, no string, or empty."""
+    if key not in value:
+        raise RecordError(Reason.MISSING_FIELD, f"no `{key}`; keys are {sorted(value)}")
+    text = value[key]
+    if not isinstance(text, str):
+        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(text).__name__}, not a string")
+    text = normalize_text(text).strip("\n")
+    if not text.strip():
+        raise RecordError(Reason.EMPTY, f"`{key}` is empty")
+    return text
+
+
+def optional_name(value: Mapping[str, Any], key: str) -> str | None:
+    """Return the string under an optional `key` such as `id` or `group`; RecordError if it is none or empty."""
+    name = value.get(key)
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.strip():
+        raise RecordError(Reason.WRONG_TYPE, f"`{key}` must be a string with text, and is {name!r}")
+    return name

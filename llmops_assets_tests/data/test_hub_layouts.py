@@ -1,0 +1,137 @@
+"""Every public set that has a name, read through `datasets` from a fixture in its exact layout."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops_assets.data.formats.preferences import Comparison
+from llmops_assets.data.named_sets import NAMED_SETS
+from llmops_assets.data.records import Conversation, QuarantinedRecord, Reason
+from llmops_assets.data.sources import read_preference_source, read_sft_source
+from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource
+
+
+def turns(answer: str) -> list[dict[str, str]]:
+    return [{"content": "Why?", "role": "user"}, {"content": answer, "role": "assistant"}]
+
+
+# Two good rows of each, which say that the answer to "Why?" is "So." and that "No." is worse; then a bad one.
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "alpaca": [
+        {"instruction": "Why?", "input": "", "output": "So.", "text": "Below is an instruction ..."},
+        {"instruction": "Why?", "input": "It rains.", "output": "So.", "text": "Below is an instruction ..."},
+        {"instruction": "", "input": "", "output": "So.", "text": ""},
+    ],
+    "alpaca_cleaned": [
+        {"output": "So.", "input": "", "instruction": "Why?"},
+        {"output": "So.", "input": "It rains.", "instruction": "Why?"},
+        {"output": "", "input": "", "instruction": "Why?"},
+    ],
+    "dolly": [
+        {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"},
+        {"instruction": "Why?", "context": "It rains.[1]", "response": "So.[2]", "category": "closed_qa"},
+        {"instruction": "Why?", "context": "", "response": "", "category": "open_qa"},
+    ],
+    "ultrachat": [
+        {"prompt": "Why?", "prompt_id": "0a", "messages": turns("So.")},
+        {"prompt": "Why?", "prompt_id": "0b", "messages": turns("So.") * 2},
+        {"prompt": "Why?", "prompt_id": "0c", "messages": []},
+    ],
+    "slimorca": [
+        {"conversations": [
+            {"from": "system", "value": "Think.", "weight": None},
+            {"from": "human", "value": "Why?", "weight": 0.0},
+            {"from": "gpt", "value": "So.", "weight": 1.0},
+        ]},
+        {"conversations": [
+            {"from": "human", "value": "Why?", "weight": 0.0},
+            {"from": "gpt", "value": "So.", "weight": 1.0},
+        ]},
+        {"conversations": [{"from": "human", "value": "Why?", "weight": 0.0}]},
+    ],
+    "ultrafeedback": [
+        {
+            "source": "sharegpt",
+            "prompt": "Why?",
+            "chosen": turns("So."),
+            "chosen-rating": rating,
+            "chosen-model": "a",
+            "rejected": turns("No."),
+            "rejected-rating": 3.0,
+            "rejected-model": "b",
+        }
+        for rating in (5.0, 4.5, 3.0)
+    ],
+    "hh_rlhf": [
+        {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": "\n\nHuman: Why?\n\nAssistant: No."},
+        {
+            "chosen": "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Why?\n\nAssistant: So.",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Why?\n\nAssistant: No.",
+        },
+        {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": "\n\nHuman: How?\n\nAssistant: No."},
+    ],
+    "orca_dpo": [
+        {"system": "", "question": "Why?", "chosen": "So.", "rejected": "No."},
+        {"system": "Think.", "question": "Why?", "chosen": "So.", "rejected": "No."},
+        {"system": "", "question": "Why?", "chosen": "So.", "rejected": "So."},
+    ],
+}  # fmt: skip
+LAYOUTS = {
+    **{"alpaca": "alpaca", "alpaca_cleaned": "alpaca", "dolly": "dolly", "ultrachat": "messages"},
+    **{"slimorca": "sharegpt", "ultrafeedback": "transcripts", "hh_rlhf": "transcripts", "orca_dpo": "question"},
+}
+BAD = {
+    **{"alpaca": Reason.EMPTY, "alpaca_cleaned": Reason.EMPTY, "dolly": Reason.EMPTY, "ultrachat": Reason.EMPTY},
+    **{"slimorca": Reason.BAD_TURN_ORDER, "ultrafeedback": Reason.TIE, "hh_rlhf": Reason.DIFFERENT_PROMPTS},
+    "orca_dpo": Reason.SAME_ANSWERS,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def write(folder: Path, name: str) -> str:
+    (folder / "set").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS[name])
+    (folder / "set" / "train.jsonl").write_text(lines, encoding="utf-8")
+    return "set"
+
+
+def test_every_named_set_has_a_fixture() -> None:
+    assert set(ROWS) == set(LAYOUTS) == set(BAD) == set(NAMED_SETS)
+
+
+@pytest.mark.parametrize("name", [name for name, known in NAMED_SETS.items() if known.purpose == "sft"])
+def test_sets_of_conversations(folder: Path, name: str) -> None:
+    source = HubConversationsSource(name=name, dataset=write(folder, name))
+    *good, bad = read_sft_source(source, folder)
+    for record in good:
+        assert isinstance(record, Conversation)
+        assert record.layout == LAYOUTS[name]
+        assert record.messages[-2].content.startswith("Why?") and record.messages[-1].content == "So."
+        assert all(message.trained for message in record.messages)
+    assert len(good) == 2
+    assert isinstance(bad, QuarantinedRecord) and (bad.reason, bad.line) == (BAD[name], 3)
+
+
+@pytest.mark.parametrize("name", [name for name, known in NAMED_SETS.items() if known.purpose == "preferences"])
+def test_sets_of_preferences(folder: Path, name: str) -> None:
+    source = HubPreferencesSource(name=name, dataset=write(folder, name))
+    *good, bad = read_preference_source(source, folder)
+    for number, record in enumerate(good, start=1):
+        assert isinstance(record, tuple) and isinstance(record[1], Comparison)
+        assert record[0] == f"set/train:{number}"
+        assert (record[1].chosen, record[1].rejected, record[1].layout) == ("So.", "No.", LAYOUTS[name])
+        assert record[1].prompt[-1].content == "Why?"
+    assert len(good) == 2
+    assert isinstance(bad, QuarantinedRecord) and (bad.reason, bad.line) == (BAD[name], 3)
+
+
+def test_rows_are_drawn_by_hash_whatever_else_they_hold(folder: Path) -> None:
+    source = HubConversationsSource(name="chat", dataset=write(folder, "ultrachat"), max_records=1)
+    assert len(list(read_sft_source(source, folder))) == 1
