@@ -209,6 +209,53 @@ def preview(recipe: str, asset: str, count: int, first: int) -> None:
             click.echo(line)
 
 
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences"]))
+@click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
+@_readable
+def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
+    """Say what files of records hold, in which layout, and name every record that cannot be used, with its line."""
+    from llmops_assets.data.inspection import read_uniform
+
+    problems = 0
+    for file in files:
+        report, rows = read_uniform(file, kind, layout)
+        for row in rows:
+            if not isinstance(row, dict):
+                click.echo(f"{file}:{row.line}: {row.reason}: {row.detail}", err=True)
+        click.echo(report.sentence())
+        problems += len(report.problems)
+    if problems:
+        raise click.ClickException(f"{problems} records cannot be used; mend or remove them")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences"]))
+@click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
+@_readable
+def convert(file: Path, out: Path, kind: Any, layout: str) -> None:
+    """Write the records of FILE to OUT as JSON Lines in the layout of their kind.
+
+    Records that cannot be used go to OUT.quarantine.jsonl with file, line and reason.
+    """
+    from llmops_assets.data.inspection import read_uniform
+    from llmops_assets.data.jsonl import write_jsonl
+
+    if out.exists():
+        raise click.ClickException(f"{out} exists; name a new file, or remove it")
+    report, rows = read_uniform(file, kind, layout)
+    written = write_jsonl(out, (row for row in rows if isinstance(row, dict)))
+    click.echo(report.sentence())
+    click.echo(f"{written} records written to {out}")
+    if report.problems:
+        quarantine = out.with_name(f"{out.name}.quarantine.jsonl")
+        write_jsonl(quarantine, (problem.to_row() for problem in report.problems))
+        raise click.ClickException(f"{len(report.problems)} records are in {quarantine}; mend and convert them")
+
+
 @cli.group()
 def votes() -> None:
     """Import, export, count and (in the demo lane) simulate votes."""

@@ -1,0 +1,137 @@
+"""Looks at files of records before they become a source: what they hold, in which layout, and every problem at once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from llmops_assets.data.formats.conversations import LAYOUTS as CONVERSATION_LAYOUTS
+from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.preferences import LAYOUTS as PREFERENCE_LAYOUTS
+from llmops_assets.data.formats.preferences import parse_comparison
+from llmops_assets.data.formats.texts import optional_name, parse_text
+from llmops_assets.data.formats.thumbs import parse_thumb
+from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.record_files import RECORD_SUFFIXES, kind_of, read_records
+from llmops_assets.data.records import QuarantinedRecord, RecordError, canonical_json
+from llmops_assets.errors import LlmopsError
+
+Kind = Literal["corpus", "sft", "thumbs", "preferences"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Row = dict[str, Any]
+_NAMES = ("id", "group")
+_PAIRS = (("chosen", "rejected"), ("conversation_a", "conversation_b"))
+
+
+class UnknownKind(LlmopsError):
+    """It cannot be told, or is not possible, what a file is meant for."""
+
+
+@dataclass
+class FileReport:
+    """What was found in a file so far. `why` tells what made it be taken for a file of `kind`."""
+
+    path: Path
+    kind: Kind
+    why: str
+    layouts: Counter[str] = field(default_factory=Counter)
+    problems: list[QuarantinedRecord] = field(default_factory=list)
+
+    def sentence(self) -> str:
+        """Return what the file holds, in one line."""
+        layouts = ", ".join(f"{count} as {name}" for name, count in self.layouts.most_common()) or "none that is usable"
+        total = self.layouts.total() + len(self.problems)
+        return f"{self.path}: {total} records for {self.kind} ({self.why}): {layouts}; {len(self.problems)} problems"
+
+
+def read_uniform(
+    path: Path, kind: Kind | None = None, layout: str = "auto"
+) -> tuple[FileReport, Iterator[Row | QuarantinedRecord]]:
+    """Return a report, which fills as the rows are taken, and the records of a file in the layout of their kind.
+
+    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}` or `{"prompt", "chosen", "rejected"}`, with the
+    record's own `id` and `group`. Without `kind`, the keys of the first record that has any tell it.
+
+    Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
+    """
+    if kind_of(path) not in RECORD_SUFFIXES:
+        raise UnknownKind(f"{path}: is none of {', '.join(RECORD_SUFFIXES)}; records are in files of these kinds")
+    if kind is None:
+        kind, why = _detected_kind(path)
+    else:
+        why = "as told"
+    known = {"sft": CONVERSATION_LAYOUTS, "thumbs": CONVERSATION_LAYOUTS, "preferences": PREFERENCE_LAYOUTS}
+    if layout != "auto" and layout not in known.get(kind, {}):
+        choices = ", ".join(known.get(kind, {})) or "none to choose from"
+        raise UnknownKind(f"{path}: {layout!r} is no layout of records for {kind}; known are {choices}")
+    report = FileReport(path, kind, why)
+    return report, _uniform(report, layout)
+
+
+def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecord]:
+    parse = _PARSERS[report.kind]
+    for entry in read_records(report.path, source=report.path.stem, origin_file=str(report.path)):
+        if isinstance(entry, JsonLine):
+            try:
+                name, row = parse(entry.value, layout)
+                named = {key: value for key in _NAMES if (value := optional_name(entry.value, key)) is not None}
+            except RecordError as error:
+                shown = excerpt(canonical_json(entry.value))
+                origin = (report.path.stem, str(report.path), entry.line)
+                entry = QuarantinedRecord(*origin, error.reason, str(error), shown)
+            else:
+                report.layouts[name] += 1
+                yield {**named, **row}
+                continue
+        report.problems.append(entry)
+        yield entry
+
+
+def _text(value: Mapping[str, Any], _: str) -> tuple[str, Row]:
+    return "text", {"text": parse_text(value)}
+
+
+def _conversation(value: Mapping[str, Any], layout: Any) -> tuple[str, Row]:
+    name, messages = parse_conversation(value, layout)
+    return name, {"messages": [message.to_row() for message in messages]}
+
+
+def _thumb(value: Mapping[str, Any], layout: Any) -> tuple[str, Row]:
+    name, messages, label = parse_thumb(value, layout)
+    return name, {"messages": [message.to_row() for message in messages], "label": label}
+
+
+def _comparison(value: Mapping[str, Any], layout: Any) -> tuple[str, Row]:
+    found = parse_comparison(value, layout)
+    prompt = [message.to_row() for message in found.prompt]
+    return found.layout, {"prompt": prompt, "chosen": found.chosen, "rejected": found.rejected}
+
+
+_PARSERS: dict[Kind, Callable[[Mapping[str, Any], str], tuple[str, Row]]] = {
+    "corpus": _text,
+    "sft": _conversation,
+    "thumbs": _thumb,
+    "preferences": _comparison,
+}
+
+
+def _detected_kind(path: Path) -> tuple[Kind, str]:
+    records = read_records(path, source=path.stem, origin_file=str(path))
+    keys = next((entry.value.keys() for entry in records if isinstance(entry, JsonLine) and entry.value), None)
+    if keys is None:
+        raise UnknownKind(f"{path}: holds no record, so it cannot be told what it is for; name that with --as")
+    for pair in _PAIRS:
+        if keys >= set(pair):
+            return "preferences", f"it has {' and '.join(pair)}"
+    if "label" in keys:
+        return "thumbs", "it has label"
+    for name, layout in CONVERSATION_LAYOUTS.items():
+        if keys >= set(layout.needs):
+            return "sft", f"it has {' and '.join(layout.needs)}, as {name}"
+    if "text" in keys:
+        return "corpus", "it has text"
+    raise UnknownKind(
+        f"{path}: its first record has the keys {sorted(keys)}, which fit no layout; name what it is for with --as "
+        f"({', '.join(KINDS)}) to see what is missing; docs/data.md has the layouts"
+    )
