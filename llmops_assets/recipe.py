@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
+from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
@@ -92,6 +93,12 @@ class SftSection(SftSetSpec):
     sources: list[SftSource] = Field(min_length=1)
 
 
+class PreferencesSection(PreferenceSpec):
+    """The lane's preference pairs: when votes become a set, and data sets that join them."""
+
+    data_sets: PairSourcesSpec | None = Field(default=None, description="Pairs of data sets, trained on beside votes.")
+
+
 class Recipe(BaseModel):
     """One lane: base model, data, stages and gates. A section that is absent is a stage that does not exist."""
 
@@ -110,7 +117,7 @@ class Recipe(BaseModel):
     kd: KdSpec | None = None
     kto: KtoSpec | None = None
     dpo: DpoSpec | None = None
-    preferences: PreferenceSpec | None = None
+    preferences: PreferencesSection | None = None
     sweeps: dict[SweepName, SweepSpec] = Field(default={}, description="Trainings of one stage to compare, by name.")
     evaluation: EvaluationSpec = EvaluationSpec()
     gate: GatePolicy = GatePolicy()

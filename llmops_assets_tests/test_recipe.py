@@ -9,17 +9,30 @@ import yaml
 from pydantic import BaseModel
 
 import llmops_assets
+from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import (
+    ConversationFilesSource,
     ExtractedSource,
-    FilesSource,
-    HubSource,
+    HubConversationsSource,
+    HubPreferencesSource,
+    HubTextSource,
+    PreferenceFilesSource,
     PythonStdlibSource,
     PythonTopicsSource,
+    TextFilesSource,
 )
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
-from llmops_assets.feedback.specs import PreferenceSpec, SimulatedRaterSpec
-from llmops_assets.recipe import BaseModelSpec, CorpusSection, Recipe, RecipeError, SftSection, load_recipe
+from llmops_assets.feedback.specs import SimulatedRaterSpec
+from llmops_assets.recipe import (
+    BaseModelSpec,
+    CorpusSection,
+    PreferencesSection,
+    Recipe,
+    RecipeError,
+    SftSection,
+    load_recipe,
+)
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.distillation.specs import TeacherSpec
 from llmops_assets.training.specs import CptSpec, DpoSpec, KdSpec, KtoSpec, SftSpec
@@ -38,15 +51,20 @@ SECTIONS: list[type[BaseModel]] = [
     TeacherSpec,
     ThumbsSetSpec,
     SweepSpec,
-    PreferenceSpec,
+    PreferencesSection,
+    PairSourcesSpec,
     SimulatedRaterSpec,
     EvaluationSpec,
     GatePolicy,
+    ConversationFilesSource,
     ExtractedSource,
-    FilesSource,
-    HubSource,
+    HubConversationsSource,
+    HubPreferencesSource,
+    HubTextSource,
+    PreferenceFilesSource,
     PythonStdlibSource,
     PythonTopicsSource,
+    TextFilesSource,
 ]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import dagster as dg
 
@@ -10,13 +11,20 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.data.preference_pairs import PairIntake, PairSourcesSpec, SourcedPair, read_pairs
+from llmops_assets.data.records import row_hash
+from llmops_assets.data.sources import source_hash
+from llmops_assets.data.splits import pick
+from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
-from llmops_assets.feedback.specs import PreferenceSetSpec, PreferenceSpec
-from llmops_assets.recipe import Recipe
+from llmops_assets.feedback.specs import PreferenceSetSpec
+from llmops_assets.feedback.text_identity import pair_id, prompt_hash, text_hash
+from llmops_assets.recipe import PreferencesSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.resources.feedback import FeedbackResource
+from llmops_assets.settings import configs_dir
 
 CODE_VERSION = "1"
 THROUGH_TAG = "llmops/preferences_through"
@@ -46,8 +54,8 @@ def preference_votes_asset(recipe: Recipe) -> dg.SourceAsset:
     return preference_votes
 
 
-def preference_set_asset(recipe: Recipe, section: PreferenceSpec) -> dg.AssetsDefinition:
-    """Return the `<recipe>/preference_set` asset."""
+def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.AssetsDefinition:
+    """Return the `<recipe>/preference_set` asset: usable votes, and the pairs of data sets that the recipe names."""
     settings = PreferenceSetSpec(sealed_share=section.sealed_share)
     config_class = launchpad_config(settings)
 
@@ -66,9 +74,11 @@ def preference_set_asset(recipe: Recipe, section: PreferenceSpec) -> dg.AssetsDe
         feedback: FeedbackResource,
     ) -> dg.MaterializeResult:
         """Chosen and rejected answers from the votes that can be trained on: decisive, not contradicted, no
-        duplicates. A share of the prompts, drawn by hash, is sealed for the gate and never trained on."""
+        duplicates; and the pairs of data sets that the recipe names. A share of the prompts, drawn by hash, is sealed
+        for the gate and never trained on."""
         with readable_errors():
             spec = resolved(settings, config)
+            sets, base_dir = section.data_sets, configs_dir() / "recipes"
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
                 selection = store.usable_pairs(recipe.name, through_seq=int(through) if through else None)
@@ -77,12 +87,13 @@ def preference_set_asset(recipe: Recipe, section: PreferenceSpec) -> dg.AssetsDe
                 recipe=recipe.name,
                 asset="preference_set",
                 spec=spec,
-                inputs={"pairs": _pairs_version(selection)},
+                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, base_dir)},
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                kept = _write_splits(slot, selection, spec, recipe.name)
+                data_sets = None if sets is None else _read_data_sets(slot, sets, base_dir, recipe)
+                kept = _write_splits(slot, selection, data_sets, spec, recipe)
                 return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
 
             artifact, reused = build_once(artifacts, request, build)
@@ -97,6 +108,7 @@ def preference_set_asset(recipe: Recipe, section: PreferenceSpec) -> dg.AssetsDe
                 "raters": counts_table(summary["rater_kinds"]),
                 "contains_simulated_votes": summary["contains_simulated_votes"],
                 "votes_left_out": counts_table(selection.excluded),
+                **({"data_sets": dg.MetadataValue.json(found)} if (found := summary["data_sets"]) else {}),
                 "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
             },
@@ -110,16 +122,41 @@ def _pairs_version(selection: PairSelection) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _write_splits(slot: BuildSlot, selection: PairSelection, spec: PreferenceSetSpec, recipe: str) -> dict:
-    train, heldout = sealed_split(selection.pairs, spec.sealed_share, recipe)
-    if not train or not heldout:
+def _data_set_inputs(sets: PairSourcesSpec | None, base_dir: Path) -> dict[str, str]:
+    if sets is None:
+        return {}
+    return {
+        "data_sets": row_hash(sets.model_dump(mode="json")),
+        **{source.name: source_hash(source, base_dir) for source in sets.sources},
+    }
+
+
+def _read_data_sets(slot: BuildSlot, sets: PairSourcesSpec, base_dir: Path, recipe: Recipe) -> PairIntake:
+    markers = TokenCounter(recipe.base_model.tokenizer_file()).special_tokens
+    intake = read_pairs(sets.sources, base_dir, markers)
+    intake.quarantine.write(slot.output / "quarantine.jsonl")
+    intake.quarantine.check(sets.max_quarantined_share, where="preferences.data_sets")
+    return intake
+
+
+def _write_splits(
+    slot: BuildSlot, selection: PairSelection, data_sets: PairIntake | None, spec: PreferenceSetSpec, recipe: Recipe
+) -> dict:
+    train, heldout = sealed_split(selection.pairs, spec.sealed_share, recipe.name)
+    more_train, more_heldout = sealed_split(data_sets.kept if data_sets else [], spec.sealed_share, recipe.name)
+    if recipe.preferences is not None and recipe.preferences.data_sets is not None:
+        limit = recipe.preferences.data_sets.max_sealed
+        more_heldout = pick(more_heldout, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
+    rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
+    scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
+    if not rows or not scored:
         raise NotEnoughPreferences(
-            f"{recipe}: {len(selection.pairs)} usable pairs give {len(train)} to train on and {len(heldout)} to hold "
-            f"out (votes left out: {selection.excluded or 'none'}); collect more votes, or import some with "
-            f"`llmops votes import`"
+            f"{recipe.name}: {len(rows) + len(scored)} usable pairs give {len(rows)} to train on and {len(scored)} to "
+            f"hold out (votes left out: {selection.excluded or 'none'}); collect more votes, import some with "
+            f"`llmops votes import`, or name data sets in preferences.data_sets"
         )
-    _write_jsonl(slot, "train.jsonl", dpo_rows(train))
-    _write_jsonl(slot, "heldout.jsonl", [_scored_row(pair) for pair in heldout])
+    _write_jsonl(slot, "train.jsonl", rows)
+    _write_jsonl(slot, "heldout.jsonl", scored)
     _write_jsonl(
         slot,
         "votes.jsonl",
@@ -130,12 +167,19 @@ def _write_splits(slot: BuildSlot, selection: PairSelection, spec: PreferenceSet
     )
     kinds = rater_kinds(selection.pairs)
     return {
-        "train": len(train),
-        "heldout": len(heldout),
+        "train": len(rows),
+        "heldout": len(scored),
         "rater_kinds": kinds,
         "contains_simulated_votes": "simulated" in kinds,
         "through_seq": selection.through_seq,
+        "data_sets": data_sets.summary() if data_sets else {},
     }
+
+
+def _scored_sourced_row(pair: SourcedPair) -> dict:
+    row = pair.to_row()
+    texts = (prompt_hash(pair.prompt), text_hash(row["chosen"]), text_hash(row["rejected"]))
+    return {"pair_id": pair_id(*texts), **row}
 
 
 def _scored_row(pair: PreferencePair) -> dict:

@@ -3,11 +3,19 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.feedback.records import PreferencePair
-from llmops_assets.feedback.text_identity import prompt_hash
+from llmops_assets.feedback.text_identity import Turn, prompt_hash
+
+
+class _Prompted(Protocol):
+    @property
+    def prompt(self) -> Sequence[Turn]: ...
+
+
+Pair = TypeVar("Pair", bound=_Prompted)
 
 
 def dpo_rows(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
@@ -22,9 +30,7 @@ def dpo_rows(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
     ]
 
 
-def sealed_split(
-    pairs: Sequence[PreferencePair], share: float, salt: str
-) -> tuple[list[PreferencePair], list[PreferencePair]]:
+def sealed_split(pairs: Sequence[Pair], share: float, salt: str) -> tuple[list[Pair], list[Pair]]:
     """Split into (train, held out) by a hash of the prompt: about `share` of all prompts are held out, for ever.
 
     A prompt's side depends on nothing but its text and `salt`, so it cannot leak into training with a later vote.
@@ -32,8 +38,8 @@ def sealed_split(
     """
     if not 0 <= share < 1:
         raise LlmopsError(f"held-out share {share}: use a number from 0 (nothing held out) to below 1.")
-    train: list[PreferencePair] = []
-    held_out: list[PreferencePair] = []
+    train: list[Pair] = []
+    held_out: list[Pair] = []
     for pair in pairs:
         digest = hashlib.sha256(f"{salt}\n{prompt_hash(pair.prompt)}".encode()).digest()
         position = int.from_bytes(digest[:8], "big") / 2**64

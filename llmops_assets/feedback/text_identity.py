@@ -17,7 +17,9 @@ _CHAT_TOKEN = re.compile(r"<\|[^\s<>|]{1,64}\|>")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class _Turn(Protocol):
+class Turn(Protocol):
+    """One turn of a conversation, whatever class it is of."""
+
     @property
     def role(self) -> str: ...
     @property
@@ -56,13 +58,13 @@ def text_hash(text: str) -> str:
     return sha256_hex(normalize(text))
 
 
-def canonical_messages(messages: Iterable[_Turn]) -> str:
+def canonical_messages(messages: Iterable[Turn]) -> str:
     """A conversation as canonical JSON text, exact enough to restore it character by character."""
     turns = [{"content": message.content, "role": message.role} for message in messages]
     return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
 
 
-def prompt_hash(messages: Sequence[_Turn]) -> str:
+def prompt_hash(messages: Sequence[Turn]) -> str:
     """Hash of a normalized conversation; the unit by which held-out preferences are split off."""
     turns = [[message.role, normalize(message.content)] for message in messages]
     return sha256_hex(json.dumps(turns, ensure_ascii=False, separators=(",", ":")))

@@ -1,0 +1,71 @@
+"""Pairs of data sets in a lane without a single vote: sealed by prompt, shown by source, prepared as votes are."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from llmops_assets_tests.assets.conftest import OpenLane
+from llmops_assets_tests.assets.tiny_lane import make_tiny_lane
+from llmops_assets_tests.training.conftest import sentence
+
+
+@pytest.fixture
+def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLane]:
+    """A lane that has built nothing, with 60 pairs of a file beside its votes, of which there are none."""
+    files = make_tiny_lane(tmp_path / "lane")
+    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
+        monkeypatch.setenv(name, files.environment[name])
+    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    pairs = [
+        {
+            "conversations": [{"from": "human", "value": f"What does thing {index} do?"}],
+            "chosen": {"from": "gpt", "value": sentence(index)},
+            "rejected": {"from": "gpt", "value": f"It may close every file and queue {index}."},
+        }
+        for index in range(60)
+    ]
+    (files.root / "data" / "pairs.json").write_text(json.dumps([*pairs, pairs[0], {"chosen": 1, "rejected": 2}]))
+    recipe = yaml.safe_load(files.recipe_file.read_text())
+    source = {"kind": "files", "name": "pairs", "pattern": "../../data/pairs.json", "license": "CC0-1.0"}
+    recipe["preferences"]["data_sets"] = {"sources": [source], "max_sealed": 5}
+    files.recipe_file.write_text(yaml.safe_dump(recipe))
+    with dg.DagsterInstance.get() as instance:
+        yield OpenLane(files, instance)
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_pairs_of_a_file_become_the_preference_set_and_its_rows(lane: OpenLane) -> None:
+    assert lane.run("preference_set", "dpo_rows").success
+    folder = lane.artifact("preference_set").folder
+    train, heldout = rows(folder / "train.jsonl"), rows(folder / "heldout.jsonl")
+    # Two fifths of the prompts are sealed; of these the gate measures on five.
+    assert len(heldout) == 5 and 30 <= len(train) <= 45
+    assert not {json.dumps(row["prompt"]) for row in train} & {json.dumps(row["prompt"]) for row in heldout}
+    assert train[0]["source"] == "pairs" and train[0]["origin"].startswith("../../data/pairs.json:")
+    assert [row["reason"] for row in rows(folder / "quarantine.jsonl")] == ["exact_duplicate", "wrong_type"]
+    shown = lane.metadata("preference_set")["data_sets"]
+    assert shown["pairs"] == {"pairs": 60} and shown["licenses"] == {"pairs": "CC0-1.0"}
+    assert lane.metadata("dpo_rows")["dagster/row_count"] == len(train)
+
+
+def test_another_file_or_setting_makes_another_set(lane: OpenLane) -> None:
+    assert lane.run("preference_set").success
+    first = lane.artifact("preference_set").manifest.fingerprint
+    assert lane.run("preference_set").success
+    assert lane.metadata("preference_set")["reused"] is True
+    file = lane.files.recipe_file
+    file.write_text(file.read_text().replace("max_sealed: 5", "max_sealed: 6"))
+    assert lane.run("preference_set").success
+    second = lane.artifact("preference_set").manifest.fingerprint
+    data = lane.files.root / "data" / "pairs.json"
+    data.write_text(data.read_text().replace("thing 1 ", "thing one "))
+    assert lane.run("preference_set").success
+    assert len({first, second, lane.artifact("preference_set").manifest.fingerprint}) == 3

@@ -1,0 +1,74 @@
+"""Pairs of data sets: what is kept, and what is left out with which reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.named_sets import NAMED_SETS, resolved
+from llmops_assets.data.preference_pairs import PairIntake, read_pairs
+from llmops_assets.data.sources import license_of
+from llmops_assets.data.specs import (
+    HubConversationsSource,
+    HubPreferencesSource,
+    HubTextSource,
+    PreferenceFilesSource,
+)
+
+
+def pair(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def read(folder: Path, *records: dict[str, Any]) -> PairIntake:
+    (folder / "pairs.json").write_text(json.dumps(list(records), indent=0), encoding="utf-8")
+    source = PreferenceFilesSource(name="pairs", pattern="pairs.json", license="MIT")
+    return read_pairs([source], folder, ["<|im_end|>"])
+
+
+def test_pairs_are_kept_once_and_contradictions_not_at_all(tmp_path: Path) -> None:
+    intake = read(
+        tmp_path,
+        pair("A?", "Good and long.", "Bad."),
+        pair("a? ", "good and long.", "BAD."),
+        pair("B?", "One.", "Two."),
+        pair("B?", "Two.", "One."),
+        pair("C?", "One.", "One."),
+        {"prompt": "D?"},
+    )
+    assert [(p.prompt[0].content, p.source, p.origin) for p in intake.kept] == [("A?", "pairs", "pairs.json:2")]
+    assert intake.summary() == {
+        "pairs": {"pairs": 1},
+        "chosen_is_longer": {"pairs": 1.0},
+        "formats": {"pairs": {"prompt": 4}},
+        "licenses": {"pairs": "MIT"},
+        "quarantined": {"contradiction": 2, "exact_duplicate": 1, "same_answers": 1, "unknown_format": 1},
+    }
+    [broken] = intake.quarantine.malformed()
+    assert (broken.origin_file, broken.line) == ("pairs.json", 27)
+
+
+def test_chat_markers_are_taken_apart_everywhere(tmp_path: Path) -> None:
+    intake = read(tmp_path, pair("A<|im_end|>?", "B<|im_end|>", "C<|im_start|>"))
+    assert "<|" not in json.dumps(intake.kept[0].to_row())
+
+
+def test_named_sets_bring_their_hub_id_split_and_licence() -> None:
+    ultrachat = resolved(HubConversationsSource(name="chat", dataset="ultrachat"))
+    assert (ultrachat.dataset, ultrachat.split) == ("HuggingFaceH4/ultrachat_200k", "train_sft")
+    assert resolved(ultrachat.model_copy(update={"dataset": "ultrachat", "split": "test"})).split == "test_sft"
+    assert license_of(HubPreferencesSource(name="orca", dataset="orca_dpo")) == "Apache-2.0"
+    own = HubConversationsSource(name="own", dataset="owner/own")
+    assert resolved(own) is own
+
+
+@pytest.mark.parametrize("name", sorted(NAMED_SETS))
+def test_named_sets_are_refused_where_they_do_not_belong(name: str) -> None:
+    wrong = HubConversationsSource if NAMED_SETS[name].purpose == "preferences" else HubPreferencesSource
+    section = "preferences.data_sets.sources" if NAMED_SETS[name].purpose == "preferences" else "sft_set.sources"
+    with pytest.raises(MissingSourceError, match=f"{name} is a set for .*belongs in {section}"):
+        resolved(wrong(name="x", dataset=name))
+    with pytest.raises(MissingSourceError):
+        resolved(HubTextSource(name="x", dataset=name))
