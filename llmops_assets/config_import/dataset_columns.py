@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops_assets.config_import.values import Unusable
+from llmops_assets.data.formats.turns import SPEAKERS
 
 _COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "messages": "conversations"}
 _TAGS = {
@@ -15,6 +16,14 @@ _TAGS = {
     "observation_tag": "observation",
     "function_tag": "function_call",
     "system_tag": "system",
+}
+# The roles of a lane's records by the tag that names them.
+ROLE_TAGS = {
+    "user": "user_tag",
+    "assistant": "assistant_tag",
+    "system": "system_tag",
+    "observation": "observation_tag",
+    "function_call": "function_tag",
 }
 _NEEDED_TAGS = ("role_tag", "content_tag", "user_tag", "assistant_tag")
 _MEDIA = ("images", "videos", "audios")
@@ -41,32 +50,33 @@ class Columns:
     messages: str | None
     system: str | None
     thumb: str | None
+    tools: str | None
+    chosen: str | None
+    rejected: str | None
+    ranked: bool
     role: str
     content: str
     roles: Mapping[str, str]
-    tool_roles: frozenset[str]
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Columns":
         """Read an entry of dataset_info.json; of `columns` and `tags`, those that one does not name do not exist.
 
-        Raises Unusable for preference data, tools, images, video and sound, and for what LLaMA-Factory cannot read.
+        Raises Unusable for images, video and sound, and for what LLaMA-Factory cannot read.
         """
         formatting = entry.get("formatting") or "alpaca"
         if formatting not in ("alpaca", "sharegpt", "openai"):
             raise Unusable(f"formatting {formatting!r} cannot be read; alpaca, sharegpt and openai can")
-        if entry.get("ranking"):
-            raise Unusable("holds preference pairs (ranking: true); name a set of conversations")
         columns, tags = _names(entry, "columns", _COLUMNS), _names(entry, "tags", _TAGS)
-        unreadable = [key for key in (*_MEDIA, "tools") if columns.get(key)]
+        unreadable = [key for key in _MEDIA if columns.get(key)]
         if unreadable:
-            raise Unusable(f"has columns for {', '.join(unreadable)}; lanes are text without tools")
+            raise Unusable(f"has columns for {', '.join(unreadable)}; lanes are text")
         missing = [key for key in _NEEDED_TAGS if not tags.get(key)]
         if formatting != "alpaca" and missing:
             raise Unusable(
                 f"`tags` names no {', '.join(missing)}, and LLaMA-Factory has no default beside `tags`; add it there"
             )
-        roles = {"user": tags.get("user_tag"), "assistant": tags.get("assistant_tag"), "system": tags.get("system_tag")}
+        roles = {role: tags.get(tag) for role, tag in ROLE_TAGS.items()}
         return cls(
             formatting=formatting,
             prompt=columns.get("prompt"),
@@ -76,17 +86,20 @@ class Columns:
             messages=columns.get("messages"),
             system=columns.get("system"),
             thumb=columns.get("kto_tag"),
+            tools=columns.get("tools"),
+            chosen=columns.get("chosen"),
+            rejected=columns.get("rejected"),
+            ranked=bool(entry.get("ranking")),
             role=tags.get("role_tag", ""),
             content=tags.get("content_tag", ""),
             roles={tag: role for role, tag in roles.items() if tag},
-            tool_roles=frozenset(tags[key] for key in ("observation_tag", "function_tag") if tags.get(key)),
         )
 
     @property
     def are_lane_messages(self) -> bool:
-        """Whether the column `messages` is the list of role and content that a lane reads as it is."""
-        tags_fit = self.role == "role" and self.content == "content"
-        roles_fit = all(tag == role for tag, role in self.roles.items())
+        """Whether the column `messages` is a list of turns that a lane reads as it is."""
+        tags_fit = (self.role, self.content) in (("role", "content"), ("from", "value"))
+        roles_fit = all(SPEAKERS.get(tag) == SPEAKERS[role] for tag, role in self.roles.items())
         return self.formatting != "alpaca" and self.messages is not None and tags_fit and roles_fit
 
 

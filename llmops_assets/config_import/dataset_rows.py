@@ -1,4 +1,4 @@
-"""Rows of LLaMA-Factory's alpaca and sharegpt layouts as the `messages` and `text` records that a lane reads.
+"""Rows of LLaMA-Factory's alpaca and sharegpt layouts, with the columns of its registry, as records that a lane reads.
 
 What a row says is kept as it is, wrong turn orders included: the data stages quarantine them with their reason.
 """
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.config_import.dataset_columns import Columns
+from llmops_assets.config_import.dataset_columns import ROLE_TAGS, Columns
 from llmops_assets.config_import.values import Unusable
-
-_LANE_ROLES = ("system", "user", "assistant")
+from llmops_assets.data.formats.turns import SPEAKERS
 
 
 def as_text(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
@@ -29,8 +28,39 @@ def as_conversation(row: Mapping[str, Any], columns: Columns, file: Path, number
     """Return the row as `messages`: system, earlier turns, then question and answer.
 
     In the alpaca layout the question is instruction and input, joined by a line break. Raises Unusable if a column is
-    missing or has another shape, and for tool calls.
+    missing or has another shape.
     """
+    turns = _question(row, columns, file, number)
+    if columns.formatting == "alpaca":
+        turns.append({"role": "assistant", "content": _cell(row, columns.response, "response", file, number)})
+    return _with_tools({"messages": turns}, row, columns)
+
+
+def as_thumb(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
+    """Return the row as `messages` with its `label`; raises Unusable if a column is missing."""
+    label = _cell(row, columns.thumb, "kto_tag", file, number)
+    return {**as_conversation(row, columns, file, number), "label": label}
+
+
+def as_pair(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
+    """Return the row as `conversations`, `chosen` and `rejected`; raises Unusable as `as_conversation` does."""
+    answers = {
+        "chosen": _cell(row, columns.chosen, "chosen", file, number),
+        "rejected": _cell(row, columns.rejected, "rejected", file, number),
+    }
+    if columns.formatting != "alpaca":
+        answers = {side: _turn(answer, columns, file, number) for side, answer in answers.items()}
+    turns = _question(row, columns, file, number)
+    return _with_tools({"conversations": turns, **answers}, row, columns)
+
+
+def _with_tools(record: dict[str, Any], row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    tools = row.get(columns.tools) if columns.tools else None
+    return {**record, "tools": tools} if tools else record
+
+
+def _question(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> list[dict[str, Any]]:
+    """Return the turns of a row; in the alpaca layout, those before its answer."""
     system = row.get(columns.system) if columns.system else None
     turns: list[dict[str, Any]] = []
     if columns.formatting == "alpaca":
@@ -42,7 +72,6 @@ def as_conversation(row: Mapping[str, Any], columns: Columns, file: Path, number
         prompt = _cell(row, columns.prompt, "prompt", file, number)
         query = row.get(columns.query) if columns.query else None
         turns.append({"role": "user", "content": _joined(prompt, query, file, number)})
-        turns.append({"role": "assistant", "content": _cell(row, columns.response, "response", file, number)})
     else:
         given = _cell(row, columns.messages, "messages", file, number)
         if not isinstance(given, list):
@@ -50,13 +79,7 @@ def as_conversation(row: Mapping[str, Any], columns: Columns, file: Path, number
         turns = [_turn(turn, columns, file, number) for turn in given]
     begins_with_system = bool(turns) and turns[0]["role"] == "system"
     opening = [{"role": "system", "content": system}] if system and not begins_with_system else []
-    return {"messages": opening + turns}
-
-
-def as_thumb(row: Mapping[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
-    """Return the row as `messages` with its `label`; raises Unusable if a column is missing."""
-    label = _cell(row, columns.thumb, "kto_tag", file, number)
-    return {**as_conversation(row, columns, file, number), "label": label}
+    return opening + turns
 
 
 def _turn(turn: Any, columns: Columns, file: Path, number: int) -> dict[str, Any]:
@@ -65,17 +88,14 @@ def _turn(turn: Any, columns: Columns, file: Path, number: int) -> dict[str, Any
     role = turn.get(columns.role, "")
     if not isinstance(role, str):
         return {"role": str(role), "content": turn.get(columns.content)}
-    if role in columns.tool_roles or (columns.formatting == "openai" and turn.get("tool_calls")):
-        raise Unusable(
-            f"{file}: row {number} has a tool call (a turn of {role!r}), and lanes are text without tools; leave such "
-            "rows out of the file"
-        )
-    if role not in columns.roles and role in _LANE_ROLES:
+    if role not in columns.roles and role in SPEAKERS:
+        advice = f"add {ROLE_TAGS[role]}: {role} to `tags` to train on it, or " if role in ROLE_TAGS else ""
         raise Unusable(
             f"{file}: row {number} has a turn of {role!r}, which no tag of the entry names, so LLaMA-Factory leaves "
-            f"the row out; add {role}_tag: {role} to `tags` to train on it, or leave such rows out of the file"
+            f"the row out; {advice}leave such rows out of the file"
         )
-    return {"role": columns.roles.get(role, role), "content": turn.get(columns.content)}
+    calls = {"tool_calls": turn["tool_calls"]} if columns.formatting == "openai" and turn.get("tool_calls") else {}
+    return {"role": columns.roles.get(role, role), "content": turn.get(columns.content), **calls}
 
 
 def _joined(prompt: Any, query: Any, file: Path, number: int) -> str:

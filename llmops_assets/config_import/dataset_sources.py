@@ -6,14 +6,14 @@ from typing import Any
 
 from llmops_assets.config_import.dataset_columns import Columns, unread_keys
 from llmops_assets.config_import.dataset_info import DatasetInfo
-from llmops_assets.config_import.dataset_rows import as_conversation, as_text, as_thumb
+from llmops_assets.config_import.dataset_rows import as_conversation, as_pair, as_text, as_thumb
 from llmops_assets.config_import.draft import Joined
 from llmops_assets.config_import.places import Place, source_name
 from llmops_assets.config_import.row_files import is_lane_conversation, read_rows
 from llmops_assets.config_import.values import Unusable
 
 _ELSEWHERE = ("ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-_AS_RECORD = {"corpus": as_text, "sft_set": as_conversation, "thumbs_set": as_thumb}
+_AS_RECORD = {"corpus": as_text, "sft_set": as_conversation, "thumbs_set": as_thumb, "preferences": as_pair}
 # What a hub data set that no registry describes is taken for.
 _PLAIN: dict[str, dict[str, Any]] = {
     "corpus": {"columns": {"prompt": "text"}},
@@ -31,10 +31,13 @@ _PLAIN: dict[str, dict[str, Any]] = {
 }
 
 
-def add_sources(
+def sources_of(
     joined: Joined, section: str, info: DatasetInfo, datasets: list[str], limit: int | None, place: Place
-) -> None:
-    """Write `<section>.sources`; `limit` is how many rows of each data set count, its first ones in a file."""
+) -> list[dict[str, Any]]:
+    """Return the sources of a section; `limit` is how many rows of each data set count, its first ones in a file.
+
+    What cannot be a source is reported as a problem of the draft.
+    """
     sources: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(datasets):
         try:
@@ -49,9 +52,8 @@ def add_sources(
         joined.draft.tell("dataset", "translated", f"{name} -> a source of kind {source['kind']}: {what}")
         if source["kind"] == "hub":
             joined.draft.tell("dataset", "look", f"{name} is not pinned: set its revision to a commit of the hub")
-    if sources:
-        joined.draft.put(f"{section}.sources", list(sources.values()), "dataset", joined.settings.get("dataset"))
     joined.tell("max_samples", "translated", "the first so many rows of a file; of a hub data set, so many by hash")
+    return list(sources.values())
 
 
 def _source(
@@ -70,6 +72,9 @@ def _source(
             "`columns.kto_tag` makes it a set of thumbs, of which LLaMA-Factory's stage sft leaves every row out; name "
             "the set in a kto config, or remove kto_tag"
         )
+    if columns.ranked != (section == "preferences"):
+        kind = "preference pairs (ranking: true)" if columns.ranked else "no preference pairs (no ranking: true)"
+        raise Unusable(f"holds {kind}, which the stage does not train on; name another set")
     if section == "corpus" and (columns.formatting != "alpaca" or columns.history):
         raise Unusable("holds conversations, of which LLaMA-Factory's stage pt reads the first turn alone; name texts")
     if ignored := unread_keys(entry):
@@ -92,13 +97,17 @@ def _hub_source(
     to_convert = "download the data set as JSON, name the file in dataset_info.json, and import again to convert it"
     if entry.get("folder"):
         raise Unusable("`folder` of a hub data set cannot be honoured; download it and name the file")
+    if section == "preferences" and not _is_pair_layout(columns):
+        raise Unusable(f"rows of {entry['hf_hub_url']} are in no layout of pairs that a lane reads; {to_convert}")
     if section == "thumbs_set":
         raise Unusable("a lane reads thumbs from local files; download the set as JSON, and name the file")
     if section == "sft_set" and not columns.are_lane_messages:
         raise Unusable(
-            f"rows of {entry['hf_hub_url']} are no lists of role and content, which is all that a lane reads from the "
-            f"hub; {to_convert}"
+            f"rows of {entry['hf_hub_url']} are no lists of turns; where they have instruction and input, a lane puts "
+            f"an empty line between them and LLaMA-Factory a line break; {to_convert}"
         )
+    if section == "sft_set" and columns.tools:
+        raise Unusable(f"`columns.tools` is a second column, and a lane reads one from the hub; {to_convert}")
     if section == "sft_set" and columns.system:
         raise Unusable(f"`columns.system` is a second column, and a lane reads one from the hub; {to_convert}")
     if section == "corpus" and (columns.query or not columns.prompt):
@@ -109,7 +118,7 @@ def _hub_source(
         "dataset": entry["hf_hub_url"],
         "subset": entry.get("subset"),
         "split": entry.get("split") or "train",
-        "column": columns.messages if section == "sft_set" else columns.prompt,
+        "column": {"sft_set": columns.messages, "corpus": columns.prompt}.get(section),
         "max_records": limit,
     }
     return {key: value for key, value in source.items() if value is not None}
@@ -134,5 +143,13 @@ def _fits(section: str, columns: Columns, rows: list[dict[str, Any]]) -> bool:
     """Whether a lane reads the rows as they are."""
     if section == "corpus":
         return columns.prompt == "text" and not columns.query
+    if section == "preferences":
+        return _is_pair_layout(columns)
     messages = columns.are_lane_messages and columns.messages == "messages" and not columns.system
     return section == "sft_set" and messages and all(is_lane_conversation(row) for row in rows)
+
+
+def _is_pair_layout(columns: Columns) -> bool:
+    """Whether a lane reads the rows as pairs of turns and two answers, as they are."""
+    named = (columns.messages, columns.chosen, columns.rejected) == ("conversations", "chosen", "rejected")
+    return named and columns.are_lane_messages and not columns.system and columns.tools in (None, "tools")

@@ -21,9 +21,12 @@ from llmops_assets.config_import.shared_keys import (
     put_base_model,
     put_default_base_model,
     put_duration,
+    put_pairs,
     require_section,
 )
 from llmops_assets.config_import.values import Unusable, flag, one_of, text
+from llmops_assets.data.inspection import read_uniform
+from llmops_assets.errors import LlmopsError
 
 _TRAIN_TYPES = {name: name for name in SECTIONS}
 _PAIRS = (("prompt", "completion"), ("input", "teacher_output"))
@@ -130,19 +133,16 @@ def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
         if "data" not in joined.settings:
             draft.miss(file, "data", "is missing; name the training data")
         return
-    if stage == "dpo":
-        joined.tell(
-            "data",
-            "look",
-            f"the pairs of a lane are votes in its feedback store, and none were taken from {data}: put them in with "
-            f"`llmops votes import {place.name} FILE` before the first dpo run, which refuses to start without. FILE "
-            "is what `llmops votes export` writes; rows of chosen and rejected answers are no votes, and not read",
-        )
-        draft.put("preferences.minimum", 100, "new usable pairs that start a run")
-        return
     path = next((path for path in (Path(data), file.parent / data) if path.exists()), None)
     if path is None:
         joined.refuse("data", f"{data} is not here; fetch it, and name the file or folder")
+        return
+    spec: dict[str, Any] = {"kind": "files", "name": "training-data"}
+    if stage == "dpo":
+        if complaint := _no_pairs(path):
+            joined.refuse("data", complaint)
+        else:
+            put_pairs(joined, "data", [{**spec, "pattern": place.pattern(path)}], place)
         return
     try:
         target, rows = _conversations(path, place)
@@ -153,7 +153,7 @@ def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
         return
     if rows is not None:
         draft.tell("data", "translated", f"{len(rows)} rows of {path} -> {target}")
-    spec: dict[str, Any] = {"kind": "files", "name": "training-data", "pattern": place.pattern(target)}
+    spec["pattern"] = place.pattern(target)
     known = draft.entries.get("sft_set.sources")
     if known is not None and known.value != [spec]:
         joined.refuse("data", "differs from that of the other file; the stages of a lane share one sft_set")
@@ -162,6 +162,21 @@ def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
     draft.put("sft_set.max_tokens", 2048)
     draft.put("sft_set.eval_share", 0.1, "held out for the gate, never trained on")
     joined.tell("data", "translated", f"-> sft_set.sources: {spec['pattern']}")
+
+
+def _no_pairs(path: Path) -> str | None:
+    """Return why no record of `path` is a preference pair, or None if one is."""
+    if not path.is_file():
+        return f"{path} is no file; name the file of pairs"
+    try:
+        report, rows = read_uniform(path, "preferences")
+        if any(isinstance(row, dict) for row in rows):
+            return None
+    except LlmopsError as error:
+        return str(error)
+    first = report.problems[0] if report.problems else None
+    why = f"line {first.line}: {first.reason}: {first.detail}" if first else "it has no record"
+    return f"{path} holds no preference pair ({why}); docs/data.md has the layouts"
 
 
 def _conversations(path: Path, place: Place) -> tuple[Path, list[dict[str, Any]] | None]:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops_assets.config_import.dataset_info import DatasetInfo
-from llmops_assets.config_import.dataset_sources import add_sources
+from llmops_assets.config_import.dataset_sources import sources_of
 from llmops_assets.config_import.draft import Draft, Joined, apply_table
 from llmops_assets.config_import.llama_factory_keys import LLAMA_FACTORY, SECTIONS, TEMPLATES
 from llmops_assets.config_import.llama_factory_training import put_training
 from llmops_assets.config_import.places import Place
 from llmops_assets.config_import.rules import PREFERENCES
 from llmops_assets.config_import.settings import Setting
-from llmops_assets.config_import.shared_keys import put_base_model, require_section
+from llmops_assets.config_import.shared_keys import put_base_model, put_pairs, require_section
 from llmops_assets.config_import.values import Unusable, flag, integer, names, text
 
 _ORDER = tuple(SECTIONS.values())
@@ -163,27 +163,22 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
     folder = joined.get("dataset_dir", text, "data")
     limit = joined.get("max_samples", integer)
     joined.tell("dataset_dir", "unneeded", "the recipe names the files themselves")
-    if stage == "dpo":
-        joined.tell(
-            "dataset",
-            "look",
-            f"the pairs of a lane are votes in its feedback store, and none were taken from {', '.join(datasets)}: put "
-            f"them in with `llmops votes import {place.name} FILE` before the first {stage} run, which needs them. "
-            "FILE is what `llmops votes export` writes; rows of chosen and rejected answers are no votes, and not read",
-        )
-        joined.tell("max_samples", "look", "import so many votes")
-        draft.put("preferences.minimum", 100, "new usable pairs that start a run")
-        return
     if "dataset" not in joined.settings:
         draft.miss(config.file, "dataset", "is missing; name the data set to train on")
         return
-    section = {"cpt": "corpus", "kto": "thumbs_set"}.get(stage, "sft_set")
+    section = {"cpt": "corpus", "kto": "thumbs_set", "dpo": "preferences"}.get(stage, "sft_set")
     try:
         info = DatasetInfo.find(folder, config.file)
     except Unusable as error:
         joined.refuse("dataset_dir" if "dataset_dir" in joined.settings else "dataset", str(error))
         return
-    add_sources(joined, section, info, datasets, limit, place)
+    sources = sources_of(joined, section, info, datasets, limit, place)
+    if not sources:
+        return
+    if stage == "dpo":
+        put_pairs(joined, "dataset", sources, place)
+        return
+    draft.put(f"{section}.sources", sources, "dataset", joined.settings["dataset"])
     if stage == "cpt":
         # With its separator a full chunk fills a row.
         draft.put("corpus.chunk_tokens", max(16, length - 1), "cutoff_len less the separator")

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 from llmops_assets.config_import.draft import Draft, Joined
 from llmops_assets.config_import.places import Place
@@ -108,3 +109,16 @@ def put_schedule(joined: Joined, default: str) -> None:
         joined.put("warmup_ratio", ratio, "warmup_ratio")
     else:
         joined.tell("warmup_ratio", "same", "0: none")
+
+
+def put_pairs(joined: Joined, key: str, sources: list[dict[str, Any]], place: Place) -> None:
+    """Write `preferences`: pairs of the data sets that `key` names. Bad rows are quarantined, however many."""
+    data_sets = {"sources": sources, "max_quarantined_share": 1.0}
+    joined.draft.put("preferences.data_sets", data_sets, key, joined.settings[key])
+    joined.draft.put("preferences.minimum", 100, "new usable votes that start another run")
+    joined.tell(
+        key,
+        "look",
+        "the pairs are in preferences.data_sets, and votes alone start a run by themselves: start the first one with "
+        f"`dagster job launch -w workspace.yaml -j {place.name}_dpo`",
+    )

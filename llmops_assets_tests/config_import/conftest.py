@@ -22,6 +22,13 @@ ALPACA = [
 ]
 SHAREGPT = [{"conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Hello."}]}]
 MESSAGES = [{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]}]
+PAIRS = [
+    {
+        "conversations": [{"from": "human", "value": "Hi?"}],
+        "chosen": {"from": "gpt", "value": "Hello."},
+        "rejected": {"from": "gpt", "value": "Go."},
+    }
+]
 REGISTRY: dict[str, dict[str, Any]] = {
     "alpaca": {"file_name": "alpaca.json"},
     "sharegpt": {"file_name": "sharegpt.json", "formatting": "sharegpt"},
@@ -33,7 +40,12 @@ REGISTRY: dict[str, dict[str, Any]] = {
     },
     "documents": {"file_name": "documents.jsonl", "columns": {"prompt": "text"}},
     "thumbs": {"file_name": "thumbs.json", "columns": {"prompt": "q", "response": "a", "kto_tag": "good"}},
-    "pairs": {"file_name": "pairs.json", "ranking": True},
+    "pairs": {
+        "file_name": "pairs.json",
+        "ranking": True,
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
+    },
     "hub_alpaca": {"hf_hub_url": "owner/alpaca"},
     "hub_messages": {
         "hf_hub_url": "owner/chats",
@@ -78,6 +90,7 @@ def desk(tmp_path: Path) -> Desk:
     data.mkdir()
     (data / "dataset_info.json").write_text(json.dumps(REGISTRY))
     (data / "thumbs.json").write_text(json.dumps([{"q": "Hi?", "a": "Hello.", "good": True}]))
+    (data / "pairs.json").write_text(json.dumps(PAIRS))
     (data / "alpaca.json").write_text(json.dumps(ALPACA))
     (data / "sharegpt.json").write_text(json.dumps(SHAREGPT))
     (data / "messages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MESSAGES))

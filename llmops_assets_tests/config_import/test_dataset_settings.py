@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from llmops_assets.data.file_sources import read_file_conversations
+from llmops_assets.data.records import Conversation
+from llmops_assets.data.specs import ConversationFilesSource
 from llmops_assets_tests.config_import.conftest import Desk
 
 Make = Callable[..., dict[str, Any]]
@@ -75,7 +78,8 @@ def test_keys_that_llama_factory_passes_over_are_reported(desk: Desk, llama_fact
 @pytest.mark.parametrize(
     ("entry", "row", "sentence"),
     [
-        ({**CHAT, "tags": {**TAGS, "function_tag": "call"}}, chat("user", "call"), "row 1 has a tool call"),
+        (CHAT, chat("user", "observation"), "a turn of 'observation', which no tag of the entry names"),
+        (CHAT, chat("user", "model"), "leaves the row out; leave such rows out of the file"),
         (CHAT, chat("system", "user", "assistant"), "a turn of 'system', which no tag of the entry names"),
         (CHAT, {"messages": 3}, "row 1: messages is no list of turns"),
         ({}, {"instruction": 3, "output": "B."}, "row 1: prompt and query must be texts"),
@@ -92,16 +96,30 @@ def test_rows_that_would_be_read_otherwise_are_refused(
     assert sentence in desk.complaint(*own(desk, llama_factory, "sft", entry, row))
 
 
-def test_a_tool_call_of_the_openai_layout_is_refused(desk: Desk, llama_factory: Make) -> None:
-    row = chat("user", "assistant")
-    row["messages"][1]["tool_calls"] = [{"function": {"name": "f"}}]
-    entry = {**CHAT, "formatting": "openai"}
-    assert "row 1 has a tool call" in desk.complaint(*own(desk, llama_factory, "sft", entry, row))
+CALL = {"function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("formatting", ["sharegpt", "openai"])
+def test_tools_and_their_calls_are_read_by_the_lane(desk: Desk, llama_factory: Make, formatting: str) -> None:
+    tags = {**TAGS, "function_tag": "call", "observation_tag": "result"}
+    entry = {**CHAT, "formatting": formatting, "tags": tags, "columns": {"messages": "messages", "tools": "functions"}}
+    row = {**chat("user", "call", "result", "assistant"), "functions": '[{"name": "f"}]'}
+    row["messages"][1]["content"] = '{"name": "f", "arguments": {}}'
+    if formatting == "openai":
+        row["messages"][1] = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    recipe, result = desk.bring(*own(desk, llama_factory, "sft", entry, row))
+    assert recipe.sft_set is not None
+    [source] = recipe.sft_set.sources
+    assert isinstance(source, ConversationFilesSource)
+    [record] = read_file_conversations(source, result.recipe.parent)
+    assert isinstance(record, Conversation), record
+    assert [message.role for message in record.messages] == ["system", "user", "assistant", "user", "assistant"]
+    assert "<tools>" in record.messages[0].content and "<tool_call>" in record.messages[2].content
 
 
 def test_names_of_an_online_folder_are_hub_sets_in_the_alpaca_layout(desk: Desk, llama_factory: Make) -> None:
     keys = {"dataset": "owner/set", "dataset_dir": "ONLINE"}
-    assert "are no lists of role and content" in desk.complaint(desk.write("sft.yaml", llama_factory(**keys)))
+    assert "are no lists of turns" in desk.complaint(desk.write("sft.yaml", llama_factory(**keys)))
     remote = desk.write("sft.yaml", llama_factory(dataset_dir="REMOTE:owner/set"))
     assert f"{remote}:5: dataset_dir: REMOTE:owner/set is on the hub" in desk.complaint(remote)
 

@@ -120,6 +120,18 @@ def test_pipeline_runs_of_one_student_become_sft_then_kd(desk: Desk) -> None:
     assert PIPELINE.keys() <= {line.key for line in result.report}
 
 
+def test_pairs_of_a_pipeline_run_are_a_data_set_of_the_lane(desk: Desk) -> None:
+    sft = desk.write("sft.yaml", PIPELINE)
+    dpo = {**PIPELINE, "train_type": "DPO", "data": "data/pairs.json"}
+    message = desk.complaint(sft, desk.write("dpo.yaml", {**dpo, "data": "data/alpaca.json"}))
+    assert "alpaca.json holds no preference pair (line 1: unknown_format" in message
+    recipe, result = desk.bring(sft, desk.write("dpo.yaml", dpo))
+    assert recipe.preferences is not None and recipe.preferences.data_sets is not None
+    [source] = recipe.preferences.data_sets.sources
+    assert source.kind == "files" and source.pattern == "../data/pairs.json"
+    assert "-j lane_dpo" in result.report_text()
+
+
 def test_a_teacher_that_is_a_folder_is_named_for_the_lane_as_well(desk: Desk) -> None:
     (desk.folder / "teacher").mkdir()
     recipe, _ = desk.bring(desk.write("kd.yaml", {**PIPELINE, "train_type": "KD", "teacher": "teacher"}))

@@ -186,7 +186,7 @@ def test_three_configs_of_a_chain_become_one_lane(desk: Desk, llama_factory: Mak
     assert recipe.corpus is not None
     assert (recipe.corpus.chunk_tokens, recipe.corpus.min_words) == (2047, 0)
     looks = [line.text for line in result.report if line.outcome == "look"]
-    assert any("llmops votes import lane" in text for text in looks)
+    assert any("votes alone start a run" in text for text in looks)
     assert any("bare base model" in text for text in looks)
 
 
