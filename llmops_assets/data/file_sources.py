@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmops_assets.data.formats.conversations import parse_conversation
-from llmops_assets.data.formats.preferences import Comparison, parse_comparison
+from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import optional_name, parse_text
 from llmops_assets.data.jsonl import JsonLine, excerpt
 from llmops_assets.data.normalize import comparison_key, normalize_text
@@ -129,9 +129,11 @@ def read_file_comparisons(
                 yield entry
                 continue
             try:
-                yield f"{name}:{entry.line}", parse_comparison(entry.value, source.format)
+                comparisons = parse_comparisons(entry.value, source.format)
             except RecordError as error:
                 yield _rejected(error, entry, name, source)
+                continue
+            yield from ((f"{name}:{entry.line}", comparison) for comparison in comparisons)
 
 
 def conversation_of(

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmops_assets.data.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.formats.conversations import parse_conversation
-from llmops_assets.data.formats.preferences import Comparison, parse_comparison
+from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
@@ -69,9 +69,11 @@ def read_hub_comparisons(
     source = resolved(source)
     for number, row in _rows(source, base_dir, None):
         try:
-            yield f"{source.dataset}/{source.split}:{number}", parse_comparison(row, source.format)
+            comparisons = parse_comparisons(row, source.format)
         except RecordError as error:
             yield _rejected(error, source, number, row)
+            continue
+        yield from ((f"{source.dataset}/{source.split}:{number}", comparison) for comparison in comparisons)
 
 
 def _rejected(error: RecordError, source: HubSource, number: int, row: Row) -> QuarantinedRecord:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from llmops_assets.data.formats.conversations import LAYOUTS as CONVERSATION_LAYOUTS
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import LAYOUTS as PREFERENCE_LAYOUTS
-from llmops_assets.data.formats.preferences import parse_comparison
+from llmops_assets.data.formats.preferences import parse_comparisons
 from llmops_assets.data.formats.texts import optional_name, parse_text
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.jsonl import JsonLine, excerpt
@@ -74,7 +74,7 @@ def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecor
     for entry in read_records(report.path, source=report.path.stem, origin_file=str(report.path)):
         if isinstance(entry, JsonLine):
             try:
-                name, row = parse(entry.value, layout)
+                name, rows = parse(entry.value, layout)
                 named = {key: value for key in _NAMES if (value := optional_name(entry.value, key)) is not None}
             except RecordError as error:
                 shown = excerpt(canonical_json(entry.value))
@@ -82,33 +82,34 @@ def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecor
                 entry = QuarantinedRecord(*origin, error.reason, str(error), shown)
             else:
                 report.layouts[name] += 1
-                yield {**named, **row}
+                yield from ({**named, **row} for row in rows)
                 continue
         report.problems.append(entry)
         yield entry
 
 
-def _text(value: Mapping[str, Any], _: str) -> tuple[str, Row]:
-    return "text", {"text": parse_text(value)}
+def _text(value: Mapping[str, Any], _: str) -> tuple[str, list[Row]]:
+    return "text", [{"text": parse_text(value)}]
 
 
-def _conversation(value: Mapping[str, Any], layout: Any) -> tuple[str, Row]:
+def _conversation(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
     name, messages = parse_conversation(value, layout)
-    return name, {"messages": [message.to_row() for message in messages]}
+    return name, [{"messages": [message.to_row() for message in messages]}]
 
 
-def _thumb(value: Mapping[str, Any], layout: Any) -> tuple[str, Row]:
+def _thumb(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
     name, messages, label = parse_thumb(value, layout)
-    return name, {"messages": [message.to_row() for message in messages], "label": label}
+    return name, [{"messages": [message.to_row() for message in messages], "label": label}]
 
 
-def _comparison(value: Mapping[str, Any], layout: Any) -> tuple[str, Row]:
-    found = parse_comparison(value, layout)
-    prompt = [message.to_row() for message in found.prompt]
-    return found.layout, {"prompt": prompt, "chosen": found.chosen, "rejected": found.rejected}
+def _comparison(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
+    found = parse_comparisons(value, layout)
+    prompts = ([message.to_row() for message in each.prompt] for each in found)
+    rows = [{"prompt": p, "chosen": c.chosen, "rejected": c.rejected} for p, c in zip(prompts, found, strict=True)]
+    return found[0].layout, rows
 
 
-_PARSERS: dict[Kind, Callable[[Mapping[str, Any], str], tuple[str, Row]]] = {
+_PARSERS: dict[Kind, Callable[[Mapping[str, Any], str], tuple[str, list[Row]]]] = {
     "corpus": _text,
     "sft": _conversation,
     "thumbs": _thumb,

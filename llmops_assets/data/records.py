@@ -42,6 +42,7 @@ class Reason(StrEnum):
     SCORES_DISAGREE = "scores_disagree"
     SAME_ANSWERS = "same_answers"
     DIFFERENT_PROMPTS = "different_prompts"
+    NO_ALTERNATIVE = "no_alternative"
 
     @property
     def is_malformed(self) -> bool:
@@ -61,6 +62,7 @@ _UNWANTED = frozenset(
         Reason.SCORES_DISAGREE,
         Reason.SAME_ANSWERS,
         Reason.DIFFERENT_PROMPTS,
+        Reason.NO_ALTERNATIVE,
     }
 )
 

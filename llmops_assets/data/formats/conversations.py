@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmops_assets.data.formats.chatgpt import kept_turns
 from llmops_assets.data.formats.detection import detect
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.records import Message, Reason, RecordError
 
 Record = Mapping[str, Any]
 ConversationFormat = Literal[
-    "auto", "messages", "sharegpt", "prompt_completion", "alpaca", "dolly", "kd", "self_instruct"
+    "auto", "messages", "sharegpt", "prompt_completion", "alpaca", "dolly", "kd", "self_instruct", "chatgpt"
 ]
 # Wikipedia's marks of footnotes, which dolly's contexts and answers are full of.
 _CITATION = re.compile(r"\[\d{1,3}\]")
@@ -108,6 +109,7 @@ LAYOUTS: dict[str, Layout] = {
     "dolly": Layout(("instruction", "response"), _dolly),
     "kd": Layout(("input", "teacher_output"), _kd),
     "self_instruct": Layout(("instruction", "instances"), _self_instruct),
+    "chatgpt": Layout(("mapping",), lambda value: messages_of(kept_turns(value), key="mapping")),
 }
 
 

@@ -3,10 +3,11 @@
 A new layout is a function here and a line in `LAYOUTS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmops_assets.data.formats.chatgpt import regenerated
 from llmops_assets.data.formats.detection import detect
 from llmops_assets.data.formats.transcripts import turns_of_transcript
 from llmops_assets.data.formats.turns import messages_of
@@ -14,7 +15,10 @@ from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.records import Message, Reason, RecordError
 
 Record = Mapping[str, Any]
-PreferenceFormat = Literal["auto", "prompt", "sharegpt", "messages", "question", "alpaca", "transcripts", "arena"]
+Dialogues = tuple[tuple[Message, ...], tuple[Message, ...]]
+PreferenceFormat = Literal[
+    "auto", "prompt", "sharegpt", "messages", "question", "alpaca", "transcripts", "arena", "chatgpt"
+]
 # Of ultrafeedback, as HuggingFaceH4 and as argilla publish it.
 _SCORES = (("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating"))
 _WINNERS = {"model_a": ("conversation_a", "conversation_b"), "model_b": ("conversation_b", "conversation_a")}
@@ -34,15 +38,17 @@ class Comparison:
 class Layout:
     """One way to write a comparison: a record that has all keys of `needs` may be one.
 
-    `parse` returns the dialogue that was preferred and the other one, each ending with its answer.
+    `parse` returns the dialogue that was preferred and the other one, each ending with its answer; once for most
+    layouts. One that is not `told` must be named, for its keys promise no preference.
     """
 
     needs: tuple[str, ...]
-    parse: Callable[[Record], tuple[tuple[Message, ...], tuple[Message, ...]]]
+    parse: Callable[[Record], Iterable[Dialogues]]
+    told: bool = True
 
 
-def parse_comparison(value: Record, layout: PreferenceFormat = "auto") -> Comparison:
-    """Return what a preference record says.
+def parse_comparisons(value: Record, layout: PreferenceFormat = "auto") -> list[Comparison]:
+    """Return what a preference record says: one comparison, or several of a tree of answers.
 
     `auto` takes the one layout whose keys the record has; whole dialogues in `chosen` and `rejected` need no other
     key. Raises RecordError if there is none or more than one, if the record breaks the rules of its layout, or if it
@@ -53,26 +59,29 @@ def parse_comparison(value: Record, layout: PreferenceFormat = "auto") -> Compar
         if key not in value:
             raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which format {name} needs; keys are {sorted(value)}")
     _check_scores(value)
-    chosen, rejected = LAYOUTS[name].parse(value)
+    return [_comparison(chosen, rejected, name) for chosen, rejected in LAYOUTS[name].parse(value)]
+
+
+def _comparison(chosen: tuple[Message, ...], rejected: tuple[Message, ...], layout: str) -> Comparison:
     if chosen[:-1] != rejected[:-1]:
         raise RecordError(Reason.DIFFERENT_PROMPTS, "the two answers do not follow the same prompt")
     if comparison_key(chosen[-1].content) == comparison_key(rejected[-1].content):
         raise RecordError(Reason.SAME_ANSWERS, "chosen and rejected say the same")
-    return Comparison(chosen[:-1], chosen[-1].content, rejected[-1].content, name)
+    return Comparison(chosen[:-1], chosen[-1].content, rejected[-1].content, layout)
 
 
 def _detected(value: Record) -> str:
     if all(isinstance(value.get(key), list) and len(value[key]) > 1 for key in ("chosen", "rejected")):
         return "transcripts"
-    return detect(value, {name: each.needs for name, each in LAYOUTS.items()}, what="preference")
+    return detect(value, {name: each.needs for name, each in LAYOUTS.items() if each.told}, what="preference")
 
 
-def _after(prompt_key: str) -> Callable[[Record], tuple[tuple[Message, ...], tuple[Message, ...]]]:
+def _after(prompt_key: str) -> Callable[[Record], Iterable[Dialogues]]:
     """Return the parser of records whose prompt, a text or turns, stands under `prompt_key`."""
 
-    def parse(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    def parse(value: Record) -> list[Dialogues]:
         prompt = _prompt(value, prompt_key)
-        return _answered(value, prompt, prompt_key, "chosen"), _answered(value, prompt, prompt_key, "rejected")
+        return [(_answered(value, prompt, prompt_key, "chosen"), _answered(value, prompt, prompt_key, "rejected"))]
 
     return parse
 
@@ -99,8 +108,8 @@ def _answered(value: Record, prompt: list[Any], prompt_key: str, side: str) -> t
     return messages_of([*prompt, *answers], key=f"{prompt_key} + {side}", tools=value.get("tools"))
 
 
-def _transcripts(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    return _dialogue(value, "chosen"), _dialogue(value, "rejected")
+def _transcripts(value: Record) -> list[Dialogues]:
+    return [(_dialogue(value, "chosen"), _dialogue(value, "rejected"))]
 
 
 def _dialogue(value: Record, side: str) -> tuple[Message, ...]:
@@ -108,7 +117,7 @@ def _dialogue(value: Record, side: str) -> tuple[Message, ...]:
     return messages_of(turns_of_transcript(given, side) if isinstance(given, str) else given, key=side)
 
 
-def _arena(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+def _arena(value: Record) -> list[Dialogues]:
     """Exports of Chatbot Arena: two dialogues and who won."""
     winner = value["winner"]
     if not isinstance(winner, str) or (winner not in _WINNERS and not winner.startswith("tie")):
@@ -116,7 +125,19 @@ def _arena(value: Record) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     if winner.startswith("tie"):
         raise RecordError(Reason.TIE, f"`winner` is {winner!r}")
     chosen, rejected = _WINNERS[winner]
-    return messages_of(value[chosen], key=chosen), messages_of(value[rejected], key=rejected)
+    return [(messages_of(value[chosen], key=chosen), messages_of(value[rejected], key=rejected))]
+
+
+def _chatgpt(value: Record) -> Iterator[Dialogues]:
+    """Regenerated answers: the one that was kept over each that was given up."""
+    found = False
+    for prompt, kept, other in regenerated(value):
+        found = True
+        answers = ([*prompt, {"role": "assistant", "content": answer}] for answer in (kept, other))
+        chosen, rejected = (messages_of(turns, key="mapping") for turns in answers)
+        yield chosen, rejected
+    if not found:
+        raise RecordError(Reason.NO_ALTERNATIVE, "no answer of the conversation was regenerated")
 
 
 def _check_scores(value: Record) -> None:
@@ -138,4 +159,5 @@ LAYOUTS: dict[str, Layout] = {
     "alpaca": Layout(("instruction", "chosen", "rejected"), _after("instruction")),
     "transcripts": Layout(("chosen", "rejected"), _transcripts),
     "arena": Layout(("conversation_a", "conversation_b", "winner"), _arena),
+    "chatgpt": Layout(("mapping",), _chatgpt, told=False),
 }

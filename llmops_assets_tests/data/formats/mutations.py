@@ -35,6 +35,7 @@ _STRANGE: list[Any] = [
     {"function": {"name": "f", "arguments": "{"}},
 ]
 _KEYS = ["messages", "role", "content", "from", "value", "weight", "tools", "tool_calls", "system", "history", "winner"]
+_KEYS += ["parent", "children", "message", "current_node"]
 _MOST_CHANGES = 3
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from llmops_assets.data.formats.conversations import parse_conversation
-from llmops_assets.data.formats.preferences import parse_comparison
+from llmops_assets.data.formats.preferences import parse_comparisons
 from llmops_assets.data.formats.texts import parse_text
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.inspection import KINDS, Kind, read_uniform
 from llmops_assets.data.records import Reason, RecordError
 from llmops_assets_tests.data.formats.mutations import mutated
+from llmops_assets_tests.data.formats.test_chatgpt import EXPORT
 from llmops_assets_tests.data.formats.test_conversations import PUBLIC as CONVERSATIONS
 from llmops_assets_tests.data.formats.test_preferences import PUBLIC as COMPARISONS
 
@@ -30,7 +31,9 @@ TOOLS = {
 CASES: list[tuple[str, Callable[[dict[str, Any]], object], dict[str, Any]]] = [
     *((f"sft: {name}", parse_conversation, record) for name, record, *_ in CONVERSATIONS),
     ("sft: tools", parse_conversation, TOOLS),
-    *((f"preferences: {name}", parse_comparison, record) for name, record, _ in COMPARISONS),
+    *((f"preferences: {name}", parse_comparisons, record) for name, record, _ in COMPARISONS),
+    ("sft: ChatGPT", parse_conversation, EXPORT),
+    ("preferences: ChatGPT", lambda value: parse_comparisons(value, "chatgpt"), EXPORT),
     ("thumbs", parse_thumb, {**CONVERSATIONS[0][1], "label": True}),
     ("corpus", parse_text, {"text": "Words."}),
 ]

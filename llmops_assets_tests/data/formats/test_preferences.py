@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llmops_assets.data.formats.preferences import LAYOUTS, parse_comparison
+from llmops_assets.data.formats.preferences import LAYOUTS, parse_comparisons
 from llmops_assets.data.records import Reason, RecordError
 
 
@@ -58,23 +58,23 @@ PUBLIC: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("value", "layout"), [case[1:] for case in PUBLIC], ids=[case[0] for case in PUBLIC])
 def test_public_layouts_say_what_was_preferred(value: dict[str, Any], layout: str) -> None:
-    found = parse_comparison(value)
+    [found] = parse_comparisons(value)
     assert [message.to_row() for message in found.prompt] == [turn("user", "Why?")]
     assert (found.chosen, found.rejected, found.layout) == ("Good.", "Bad.", layout)
 
 
 def test_every_layout_has_a_public_example() -> None:
-    assert {layout for _, _, layout in PUBLIC} == set(LAYOUTS)
+    assert {layout for _, _, layout in PUBLIC} == set(LAYOUTS) - {"chatgpt"}, "test_chatgpt.py has that one"
 
 
 def test_a_transcript_keeps_all_turns_before_the_answer() -> None:
     before = "\n\nHuman: A?\n\nAssistant: One: two.\n\nwith a gap\n\nHuman: B?\n\nAssistant:"
-    found = parse_comparison({"chosen": f"{before} Good.", "rejected": f"{before} Bad."})
+    [found] = parse_comparisons({"chosen": f"{before} Good.", "rejected": f"{before} Bad."})
     assert [message.content for message in found.prompt] == ["A?", "One: two.\n\nwith a gap", "B?"]
 
 
 def test_a_system_text_opens_the_prompt() -> None:
-    found = parse_comparison({"system": "Think.", "question": "Why?", "chosen": "Good.", "rejected": "Bad."})
+    [found] = parse_comparisons({"system": "Think.", "question": "Why?", "chosen": "Good.", "rejected": "Bad."})
     assert [message.role for message in found.prompt] == ["system", "user"]
 
 
@@ -109,6 +109,6 @@ PAIR = {"prompt": "Why?", "chosen": "Good.", "rejected": "Bad."}
 )
 def test_what_is_no_preference_is_refused_with_the_reason(value: dict[str, Any], reason: Reason, named: str) -> None:
     with pytest.raises(RecordError) as caught:
-        parse_comparison(value)
+        parse_comparisons(value)
     assert caught.value.reason == reason
     assert named in str(caught.value)
