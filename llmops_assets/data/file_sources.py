@@ -21,6 +21,7 @@ from llmops_assets.data.records import (
     canonical_json,
     row_hash,
 )
+from llmops_assets.data.remote_files import RemoteFileError, fetch, is_url
 from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
 from llmops_assets.errors import LlmopsError
 
@@ -37,37 +38,47 @@ class MissingSourceError(LlmopsError):
     """A source that a recipe names is not there."""
 
 
-def find_files(source: FilesSource, base_dir: Path) -> list[Path]:
-    """Return the files that the pattern names, sorted; raises MissingSourceError if there are none."""
-    pattern = Path(source.pattern)
-    root = Path(pattern.anchor) if pattern.anchor else base_dir
+def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
+    """Return the files that the pattern names, sorted, with how reports call them.
+
+    That is relative to the recipe's folder for a file below it, and the URL for a file behind one, which is fetched
+    when it has changed. Raises MissingSourceError if there are none.
+    """
     try:
-        files = sorted(path for path in root.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file())
+        files = fetch(source.pattern) if is_url(source.pattern) else _local_files(Path(source.pattern), base_dir)
+    except RemoteFileError as error:
+        raise MissingSourceError(
+            f"source '{source.name}': `pattern: {source.pattern.partition('?')[0]}` cannot be read: {error}"
+        ) from error
     except (ValueError, IndexError) as error:
         raise MissingSourceError(
             f"source '{source.name}': `pattern: {source.pattern}` is no glob pattern: {error}"
         ) from error
     if not files:
+        advice = "Put the file there, or mend the pattern (relative patterns start at the recipe's folder)"
+        if is_url(source.pattern):
+            advice = "Mend the address, or see whether its server answers and lets you in"
+        shown = source.pattern.partition("?")[0] if is_url(source.pattern) else source.pattern
         raise MissingSourceError(
-            f"source '{source.name}' of the recipe in {base_dir}: `pattern: {source.pattern}` matches no file. "
-            "Put the file there, or mend the pattern (relative patterns start at the recipe's folder)"
+            f"source '{source.name}' of the recipe in {base_dir}: `pattern: {shown}` matches no file. {advice}"
         )
     return files
+
+
+def _local_files(pattern: Path, base_dir: Path) -> list[tuple[Path, str]]:
+    root = Path(pattern.anchor) if pattern.anchor else base_dir
+    paths = sorted(path for path in root.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file())
+    return [(p, p.relative_to(base_dir).as_posix() if p.is_relative_to(base_dir) else p.as_posix()) for p in paths]
 
 
 def hash_files(source: FilesSource, base_dir: Path) -> str:
     """Return the sha256 (hex) of the names and bytes of the source's files."""
     digest = hashlib.sha256()
-    for path in find_files(source, base_dir):
+    for path, name in find_files(source, base_dir):
         with path.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{shown_name(path, base_dir)}\0{content}\n".encode())
+        digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()
-
-
-def shown_name(path: Path, base_dir: Path) -> str:
-    """Return how reports call the file: relative to the recipe's folder where it lies below it."""
-    return path.relative_to(base_dir).as_posix() if path.is_relative_to(base_dir) else path.as_posix()
 
 
 def read_file_documents(source: TextFilesSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
@@ -77,8 +88,7 @@ def read_file_documents(source: TextFilesSource, base_dir: Path) -> Iterator[Doc
 
     Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
-    for path in find_files(source, base_dir):
-        name = shown_name(path, base_dir)
+    for path, name in find_files(source, base_dir):
         if kind_of(path) in _TEXT_SUFFIXES:
             yield from _text_file(path, name, source)
         else:
@@ -93,8 +103,7 @@ def read_file_conversations(
 
     Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
-    for path in find_files(source, base_dir):
-        name = shown_name(path, base_dir)
+    for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
             yield _conversation(entry, name, source) if isinstance(entry, JsonLine) else entry
 
@@ -122,8 +131,7 @@ def read_file_comparisons(
 
     Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
-    for path in find_files(source, base_dir):
-        name = shown_name(path, base_dir)
+    for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
             if isinstance(entry, QuarantinedRecord):
                 yield entry

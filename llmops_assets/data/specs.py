@@ -30,10 +30,10 @@ class PythonStdlibSource(SourceSpec):
 
 
 class FilesSource(SourceSpec):
-    """Local files, as they are or packed (.gz, .zst): JSON Lines, JSON lists and Parquet hold records."""
+    """Files, as they are or packed (.gz, .zst): JSON Lines, JSON lists and Parquet hold records."""
 
     kind: Literal["files"] = "files"
-    pattern: str = Field(description="Glob relative to the recipe's folder, or absolute.")
+    pattern: str = Field(description="Glob relative to the recipe's folder, or absolute; or a URL (s3://, https://).")
     license: str = Field(default="unknown", description="SPDX expression of the source.")
 
 

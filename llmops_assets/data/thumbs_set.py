@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmops_assets.data.file_sources import find_files, records_of, shown_name
+from llmops_assets.data.file_sources import find_files, records_of
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
@@ -62,8 +62,7 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
 def _read(
     source: ConversationFilesSource, base_dir: Path, guard: SpecialTokenGuard
 ) -> Iterator[dict[str, Any] | QuarantinedRecord]:
-    for path in find_files(source, base_dir):
-        name = shown_name(path, base_dir)
+    for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
             yield _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
 
