@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.data.dedup import shingles_of
+import numpy as np
+
 from llmops_assets.data.normalize import comparison_key
+from llmops_assets.data.shingles import shingle_hashes
 
 RUN_WORDS = 13
 CONTAINED_SHARE = 0.5
@@ -28,12 +30,13 @@ class Overlap:
 
 def contained_shares(texts: Sequence[str], train: Iterable[str]) -> list[float]:
     """Return for each text the share of its runs of 13 words that occur in `train` (GPT-3, arXiv 2005.14165)."""
-    seen = {hash(run) for text in train for run in shingles_of(text, RUN_WORDS)}
-    shares = []
-    for text in texts:
-        runs = shingles_of(text, RUN_WORDS)
-        shares.append(sum(hash(run) in seen for run in runs) / len(runs))
-    return shares
+    seen = [np.unique(batch.hashes) for batch in shingle_hashes(train, RUN_WORDS)]
+    known = np.unique(np.concatenate(seen)) if seen else np.zeros(0, np.uint64)
+    return [
+        float(np.isin(batch.of(index), known, assume_unique=True).mean())
+        for batch in shingle_hashes(texts, RUN_WORDS)
+        for index in range(len(batch))
+    ]
 
 
 def overlap(train: Path, heldout: Path) -> list[Overlap]:

@@ -1,19 +1,22 @@
-"""Exact and near duplicates of documents: normalized hash, then MinHash LSH with exact Jaccard verification."""
+"""Exact and near duplicates of documents: a hash of the folded text, then MinHash LSH with exact verification."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]  (a compiled module without stubs)
+import numpy as np
+from numpy.typing import NDArray
 
-from llmops_assets.data.filters import words_of
+from llmops_assets.data.minhash import BINS, band_keys
 from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.records import Reason
+from llmops_assets.data.shingles import Hashes, shingle_hashes
 
 SHINGLE_WORDS = 5
-_PERMUTATIONS = 128
 _LEAST_RECALL = 0.999
-_SEED = 42
+# Two different texts share a digest once in 2^128.
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,49 +35,75 @@ def find_duplicates(texts: Sequence[str], threshold: float) -> list[Duplicate]:
     Exact duplicates are equal after folding case and white space. Near duplicates have a Jaccard similarity of at
     least `threshold` between their sets of 5-word shingles (Broder 1997). MinHash banding only proposes candidates,
     at a recall of at least 99.9 % for pairs at the threshold; the similarity is then computed exactly, so nothing is
-    dropped by chance.
+    dropped by chance. Besides `texts`, about 300 bytes are held per text, and the shingles of candidates.
     """
-    duplicates: list[Duplicate] = []
-    first: dict[str, int] = {}
-    distinct: list[int] = []
-    for index, text in enumerate(texts):
-        kept = first.setdefault(comparison_key(text), index)
-        if kept == index:
-            distinct.append(index)
+    distinct, duplicates = _without_exact(texts)
+    keys = _band_keys([texts[index] for index in distinct], band_rows(threshold))
+    candidates = _sharing_a_band(keys)
+    shingles = _shingle_sets([texts[distinct[number]] for number in candidates])
+    kept: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for place, number in enumerate(candidates):
+        buckets = list(enumerate(keys[number].tolist()))
+        earlier = sorted({other for bucket in buckets for other in kept.get(bucket, ())})
+        for other in earlier:
+            similarity = jaccard(shingles[place], shingles[other])
+            if similarity >= threshold:
+                first = distinct[candidates[other]]
+                duplicates.append(Duplicate(distinct[number], first, Reason.NEAR_DUPLICATE, similarity))
+                break
         else:
-            duplicates.append(Duplicate(index, kept, Reason.EXACT_DUPLICATE, 1.0))
-    shingles = {index: shingles_of(texts[index]) for index in distinct}
-    signatures = RMinHash.digests_from_token_sets([sorted(shingles[i]) for i in distinct], _PERMUTATIONS, _SEED)
-    rows = band_rows(threshold)
-    buckets: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, signature in zip(distinct, signatures, strict=True):
-        keys = [(start, *signature[start : start + rows]) for start in range(0, _PERMUTATIONS - rows + 1, rows)]
-        candidates = sorted({candidate for key in keys for candidate in buckets.get(key, ())})
-        match = next((c for c in candidates if jaccard(shingles[index], shingles[c]) >= threshold), None)
-        if match is None:
-            for key in keys:
-                buckets[key].append(index)
-        else:
-            similarity = jaccard(shingles[index], shingles[match])
-            duplicates.append(Duplicate(index, match, Reason.NEAR_DUPLICATE, similarity))
+            for bucket in buckets:
+                kept[bucket].append(place)
     return sorted(duplicates, key=lambda duplicate: duplicate.index)
 
 
-def shingles_of(text: str, size: int = SHINGLE_WORDS) -> frozenset[str]:
-    """Return the runs of `size` consecutive words of `text`; a shorter text is one shingle, as is one without words."""
-    words = words_of(text) or [text]
-    return frozenset(" ".join(words[start : start + size]) for start in range(max(1, len(words) - size + 1)))
-
-
-def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
-    """Return the share of common elements of two non-empty sets."""
-    common = len(left & right)
+def jaccard(left: Hashes, right: Hashes) -> float:
+    """Return the share of common elements of two sets of hashes, each sorted and without repetition, none empty."""
+    common = len(np.intersect1d(left, right, assume_unique=True))
     return common / (len(left) + len(right) - common)
 
 
 def band_rows(threshold: float) -> int:
     """Return the most rows a band may have for pairs at `threshold` to be found with the least recall or more."""
     for rows in range(16, 1, -1):
-        if 1 - (1 - threshold**rows) ** (_PERMUTATIONS // rows) >= _LEAST_RECALL:
+        if 1 - (1 - threshold**rows) ** (BINS // rows) >= _LEAST_RECALL:
             return rows
     return 1
+
+
+def _without_exact(texts: Sequence[str]) -> tuple[list[int], list[Duplicate]]:
+    """Return the numbers of the first ones of equal texts, and the others as duplicates."""
+    first: dict[bytes, int] = {}
+    distinct: list[int] = []
+    duplicates: list[Duplicate] = []
+    for index, text in enumerate(texts):
+        folded = comparison_key(text).encode("utf-8", "surrogatepass")
+        kept = first.setdefault(hashlib.blake2b(folded, digest_size=_DIGEST_BYTES).digest(), index)
+        if kept == index:
+            distinct.append(index)
+        else:
+            duplicates.append(Duplicate(index, kept, Reason.EXACT_DUPLICATE, 1.0))
+    return distinct, duplicates
+
+
+def _band_keys(texts: Sequence[str], rows: int) -> NDArray[np.uint64]:
+    """Return [texts, bands]: texts that share a key in a band are candidates."""
+    batches = [band_keys(batch, rows) for batch in shingle_hashes(texts, SHINGLE_WORDS)]
+    return np.concatenate(batches) if batches else np.zeros((0, BINS // rows), np.uint64)
+
+
+def _sharing_a_band(keys: NDArray[np.uint64]) -> list[int]:
+    """Return the numbers of the texts that are not alone with their key in some band."""
+    shared = np.zeros(len(keys), bool)
+    for band in range(keys.shape[1]):
+        column = np.ascontiguousarray(keys[:, band])
+        ordered = np.sort(column)
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(repeated):
+            place = np.minimum(np.searchsorted(repeated, column), len(repeated) - 1)
+            shared |= repeated[place] == column
+    return np.flatnonzero(shared).tolist()
+
+
+def _shingle_sets(texts: Sequence[str]) -> list[Hashes]:
+    return [batch.of(index) for batch in shingle_hashes(texts, SHINGLE_WORDS) for index in range(len(batch))]

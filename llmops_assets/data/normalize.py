@@ -9,7 +9,6 @@ _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufdd0-\ufdef\ufffe\uffff]")
 # The look-behind keeps a long run of spaces inside a line from being tried from each of its positions.
 _TRAILING_SPACES = re.compile(r"(?<![ \t])[ \t]+(?=\n|\Z)")
-_WHITESPACE = re.compile(r"\s+")
 _CHAT_MARKER = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 
 
@@ -25,7 +24,7 @@ def normalize_text(text: str) -> str:
 
 def collapse_whitespace(text: str) -> str:
     """Return `text` with every run of white space as one space and none at the ends."""
-    return _WHITESPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def comparison_key(text: str) -> str:

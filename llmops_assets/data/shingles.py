@@ -1,0 +1,140 @@
+"""Shingles of texts, the runs of their consecutive words, as 64-bit hashes: whole batches at a time, in numpy.
+
+Words are those of `filters.words_of`: case folded, a character each in scripts without spaces. A word's hash is a
+polynomial of its code points, a shingle's one of its words' hashes, both modulo 2^64 with odd bases (Karp and Rabin
+1987), mixed by the finalizer of splitmix64. The same text has the same hashes on every machine and in every process.
+Two different shingles share a hash once in 2^64.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmops_assets.data.filters import WORD
+
+Hashes = NDArray[np.uint64]
+# Arrays of a batch then stay in a core's second-level cache.
+_BATCH_CHARACTERS = 1 << 17
+_CODE_POINTS = 0x110000
+_OTHER, _IN_WORD, _ALONE = 0, 1, 2
+_CHARACTER_BASE = 0x9E3779B97F4A7C15
+_WORD_BASE = 0xC2B2AE3D27D4EB4F
+
+
+@dataclass(frozen=True, slots=True)
+class Shingled:
+    """The shingles of some texts: those of text number i are `hashes[starts[i]:starts[i + 1]]`, in their order."""
+
+    hashes: Hashes
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, index: int) -> Hashes:
+        """Return the set of shingles of one text: sorted, each once."""
+        return np.unique(self.hashes[self.starts[index] : self.starts[index + 1]])
+
+
+def shingle_hashes(texts: Iterable[str], size: int) -> Iterator[Shingled]:
+    """Yield the shingles of `size` words of all texts, in batches of consecutive texts.
+
+    A text with fewer words is one shingle, as is one without words; no text is without a shingle.
+    """
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += len(text)
+        if characters >= _BATCH_CHARACTERS:
+            yield _shingled(batch, size)
+            batch, characters = [], 0
+    if batch:
+        yield _shingled(batch, size)
+
+
+def _shingled(texts: list[str], size: int) -> Shingled:
+    folded = [text.casefold() for text in texts]
+    # A line break between texts ends their last words.
+    codes = np.frombuffer("\n".join([*folded, ""]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    ends = np.cumsum(np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded)))
+    words, word_starts = _word_hashes(codes)
+    # Number of the first word of each text, and one past the last.
+    firsts = np.searchsorted(word_starts, np.concatenate([[0], ends]))
+    counts = np.diff(firsts)
+    lengths = np.maximum(1, counts - size + 1)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    hashes = np.zeros(starts[-1], np.uint64)
+    if len(words) >= size:
+        runs = words[: len(words) - size + 1].copy()
+        for offset in range(1, size):
+            runs *= np.uint64(_WORD_BASE)
+            runs += words[offset : len(words) - size + 1 + offset]
+        text_of = np.repeat(np.arange(len(texts)), lengths)
+        place = np.arange(starts[-1]) - starts[text_of] + firsts[text_of]
+        whole = counts[text_of] >= size
+        hashes[whole] = runs[place[whole]]
+    for index in np.flatnonzero(counts < size):
+        hashes[starts[index]] = _short(texts[index], words[firsts[index] : firsts[index + 1]])
+    return Shingled(_mixed(hashes), starts)
+
+
+def _word_hashes(codes: NDArray[np.uint32]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Return the hash of every word in a text of code points, and where it begins."""
+    kinds = _kinds()[codes]
+    before = np.concatenate([[_OTHER], kinds[:-1]])
+    begins = (kinds == _ALONE) | ((kinds == _IN_WORD) & (before != _IN_WORD))
+    starts = np.flatnonzero(begins)
+    if not len(starts):
+        return np.zeros(0, np.uint64), starts
+    powers, inverses = _powers(len(codes))
+    terms = codes * powers[: len(codes)]
+    terms[kinds == _OTHER] = 0
+    # The terms of a word and of the separators behind it, which are 0, up to the next word.
+    sums = np.add.reduceat(terms, starts)
+    return _mixed(sums * inverses[starts]), starts
+
+
+def _short(text: str, words: Hashes) -> np.uint64:
+    """Return the hash of a text with fewer words than a shingle; another than that of any longer one."""
+    total = len(words) + 1
+    for value in words.tolist() or [ord(character) for character in text]:
+        total = (total * _WORD_BASE + value) % 2**64
+    return np.uint64(total)
+
+
+def _mixed(values: Hashes) -> Hashes:
+    """Return `values` with their bits spread (splitmix64: Steele, Lea and Flood 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+@cache
+def _kinds() -> NDArray[np.uint8]:
+    """Return what each code point is to `words_of`: part of a word, a word by itself, or neither."""
+    kinds = np.zeros(_CODE_POINTS, np.uint8)
+    for match in WORD.finditer("".join(map(chr, range(_CODE_POINTS)))):
+        # Only a character of a script without spaces is a word where other letters follow it.
+        alone = match.end() - match.start() == 1 and WORD.fullmatch(match[0] * 2) is None
+        kinds[match.start() : match.end()] = _ALONE if alone else _IN_WORD
+    return kinds
+
+
+@cache
+def _powers_of(count: int) -> tuple[Hashes, Hashes]:
+    inverse = pow(_CHARACTER_BASE, -1, 2**64)
+    tables = []
+    for base in (_CHARACTER_BASE, inverse):
+        table = np.full(count, base, np.uint64)
+        table[0] = 1
+        tables.append(np.multiply.accumulate(table))
+    return tables[0], tables[1]
+
+
+def _powers(length: int) -> tuple[Hashes, Hashes]:
+    """Return the powers of the base and of its inverse, at least `length` of them."""
+    return _powers_of(max(2 * _BATCH_CHARACTERS, 1 << length.bit_length()))
