@@ -1,6 +1,5 @@
-"""Exact and near duplicates of documents: a hash of the folded text, then MinHash LSH with exact verification."""
+"""Exact and near duplicates of documents: MinHash LSH with exact verification."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from llmops_assets.data.shingles import Hashes, shingle_hashes
 
 SHINGLE_WORDS = 5
 _LEAST_RECALL = 0.999
-# Two different texts share a digest once in 2^128.
-_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +27,34 @@ class Duplicate:
 
 
 def find_duplicates(texts: Sequence[str], threshold: float) -> list[Duplicate]:
-    """Return the texts to drop: of texts that are alike, the first one stays.
+    """Return the texts to drop, in order: of texts that are alike, the first one stays.
 
     Exact duplicates are equal after folding case and white space. Near duplicates have a Jaccard similarity of at
     least `threshold` between their sets of 5-word shingles (Broder 1997). MinHash banding only proposes candidates,
     at a recall of at least 99.9 % for pairs at the threshold; the similarity is then computed exactly, so nothing is
-    dropped by chance. Besides `texts`, about 300 bytes are held per text, and the shingles of candidates.
+    dropped by chance. Held besides `texts`: 8 bytes per text and band, and the shingles of candidates.
     """
-    distinct, duplicates = _without_exact(texts)
-    keys = _band_keys([texts[index] for index in distinct], band_rows(threshold))
+    keys = _band_keys(texts, band_rows(threshold))
     candidates = _sharing_a_band(keys)
-    shingles = _shingle_sets([texts[distinct[number]] for number in candidates])
+    shingles = _shingle_sets([texts[index] for index in candidates])
     kept: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for place, number in enumerate(candidates):
-        buckets = list(enumerate(keys[number].tolist()))
-        earlier = sorted({other for bucket in buckets for other in kept.get(bucket, ())})
-        for other in earlier:
+    duplicates: list[Duplicate] = []
+    for place, index in enumerate(candidates):
+        buckets = list(enumerate(keys[index].tolist()))
+        for other in sorted({other for bucket in buckets for other in kept.get(bucket, ())}):
             similarity = jaccard(shingles[place], shingles[other])
             if similarity >= threshold:
-                first = distinct[candidates[other]]
-                duplicates.append(Duplicate(distinct[number], first, Reason.NEAR_DUPLICATE, similarity))
+                duplicates.append(_duplicate(texts, index, candidates[other], similarity))
                 break
         else:
             for bucket in buckets:
                 kept[bucket].append(place)
-    return sorted(duplicates, key=lambda duplicate: duplicate.index)
+    return duplicates
+
+
+def _duplicate(texts: Sequence[str], index: int, kept: int, similarity: float) -> Duplicate:
+    equal = similarity == 1 and comparison_key(texts[index]) == comparison_key(texts[kept])
+    return Duplicate(index, kept, Reason.EXACT_DUPLICATE if equal else Reason.NEAR_DUPLICATE, similarity)
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:
@@ -69,21 +69,6 @@ def band_rows(threshold: float) -> int:
         if 1 - (1 - threshold**rows) ** (BINS // rows) >= _LEAST_RECALL:
             return rows
     return 1
-
-
-def _without_exact(texts: Sequence[str]) -> tuple[list[int], list[Duplicate]]:
-    """Return the numbers of the first ones of equal texts, and the others as duplicates."""
-    first: dict[bytes, int] = {}
-    distinct: list[int] = []
-    duplicates: list[Duplicate] = []
-    for index, text in enumerate(texts):
-        folded = comparison_key(text).encode("utf-8", "surrogatepass")
-        kept = first.setdefault(hashlib.blake2b(folded, digest_size=_DIGEST_BYTES).digest(), index)
-        if kept == index:
-            distinct.append(index)
-        else:
-            duplicates.append(Duplicate(index, kept, Reason.EXACT_DUPLICATE, 1.0))
-    return distinct, duplicates
 
 
 def _band_keys(texts: Sequence[str], rows: int) -> NDArray[np.uint64]:

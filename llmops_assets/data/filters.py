@@ -7,14 +7,14 @@ from llmops_assets.data.records import Reason
 from llmops_assets.data.specs import CorpusSpec
 
 # Han, Hiragana and Katakana stand without spaces: each character counts as a word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _PHRASE_WORDS = 10
 
 
 def words_of(text: str) -> list[str]:
     """Return the words of `text` with case folded; in scripts without spaces, its characters."""
-    return WORD.findall(text.casefold())
+    return _WORD.findall(text.casefold())
 
 
 def reason_to_drop(body: str, spec: CorpusSpec) -> tuple[Reason, str] | None:

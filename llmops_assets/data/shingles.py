@@ -6,6 +6,7 @@ polynomial of its code points, a shingle's one of its words' hashes, both modulo
 Two different shingles share a hash once in 2^64.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,13 +14,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_assets.data.filters import WORD
+from llmops_assets.data.filters import UNSPACED
+from llmops_assets.data.normalize import comparison_key
 
 Hashes = NDArray[np.uint64]
 # Arrays of a batch then stay in a core's second-level cache.
 _BATCH_CHARACTERS = 1 << 17
 _CODE_POINTS = 0x110000
-_OTHER, _IN_WORD, _ALONE = 0, 1, 2
+# Above all code points.
+_ALONE = 1 << 31
 _CHARACTER_BASE = 0x9E3779B97F4A7C15
 _WORD_BASE = 0xC2B2AE3D27D4EB4F
 
@@ -36,13 +39,15 @@ class Shingled:
 
     def of(self, index: int) -> Hashes:
         """Return the set of shingles of one text: sorted, each once."""
-        return np.unique(self.hashes[self.starts[index] : self.starts[index + 1]])
+        ordered = np.sort(self.hashes[self.starts[index] : self.starts[index + 1]])
+        return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
 
 
 def shingle_hashes(texts: Iterable[str], size: int) -> Iterator[Shingled]:
     """Yield the shingles of `size` words of all texts, in batches of consecutive texts.
 
-    A text with fewer words is one shingle, as is one without words; no text is without a shingle.
+    A text with fewer words is one shingle, and so is one without words, with case and white space folded; no text is
+    without a shingle.
     """
     batch: list[str] = []
     characters = 0
@@ -58,10 +63,9 @@ def shingle_hashes(texts: Iterable[str], size: int) -> Iterator[Shingled]:
 
 def _shingled(texts: list[str], size: int) -> Shingled:
     folded = [text.casefold() for text in texts]
-    # A line break between texts ends their last words.
-    codes = np.frombuffer("\n".join([*folded, ""]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     ends = np.cumsum(np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded)))
-    words, word_starts = _word_hashes(codes)
+    # A line break between texts ends their last words.
+    words, word_starts = _word_hashes("\n".join([*folded, ""]))
     # Number of the first word of each text, and one past the last.
     firsts = np.searchsorted(word_starts, np.concatenate([[0], ends]))
     counts = np.diff(firsts)
@@ -82,26 +86,40 @@ def _shingled(texts: list[str], size: int) -> Shingled:
     return Shingled(_mixed(hashes), starts)
 
 
-def _word_hashes(codes: NDArray[np.uint32]) -> tuple[Hashes, NDArray[np.int64]]:
-    """Return the hash of every word in a text of code points, and where it begins."""
-    kinds = _kinds()[codes]
-    before = np.concatenate([[_OTHER], kinds[:-1]])
-    begins = (kinds == _ALONE) | ((kinds == _IN_WORD) & (before != _IN_WORD))
+def _word_hashes(text: str) -> tuple[Hashes, NDArray[np.int64]]:
+    """Return the hash of every word in a folded text, and the place of its first character."""
+    values, begins = _ascii_letters(text) if text.isascii() else _letters(text)
     starts = np.flatnonzero(begins)
     if not len(starts):
         return np.zeros(0, np.uint64), starts
-    powers, inverses = _powers(len(codes))
-    terms = codes * powers[: len(codes)]
-    terms[kinds == _OTHER] = 0
-    # The terms of a word and of the separators behind it, which are 0, up to the next word.
-    sums = np.add.reduceat(terms, starts)
+    powers, inverses = _powers(len(values))
+    # The terms of a word and those of the separators behind it, which are 0, up to the next word.
+    sums = np.add.reduceat(values * powers[: len(values)], starts)
     return _mixed(sums * inverses[starts]), starts
+
+
+def _ascii_letters(text: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the code of each character, 0 outside words, and where words begin: `_letters` for ASCII, and faster."""
+    values = np.frombuffer(text.encode("ascii").translate(_ascii_table()), np.uint8)
+    inside = values != 0
+    begins = inside.copy()
+    begins[1:] &= ~inside[:-1]
+    return values, begins
+
+
+def _letters(text: str) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    values = _table()[codes]
+    inside, alone = values != 0, values >= _ALONE
+    begins = inside.copy()
+    begins[1:] &= ~inside[:-1] | alone[1:] | alone[:-1]
+    return values, begins
 
 
 def _short(text: str, words: Hashes) -> np.uint64:
     """Return the hash of a text with fewer words than a shingle; another than that of any longer one."""
     total = len(words) + 1
-    for value in words.tolist() or [ord(character) for character in text]:
+    for value in words.tolist() or map(ord, comparison_key(text)):
         total = (total * _WORD_BASE + value) % 2**64
     return np.uint64(total)
 
@@ -114,14 +132,20 @@ def _mixed(values: Hashes) -> Hashes:
 
 
 @cache
-def _kinds() -> NDArray[np.uint8]:
-    """Return what each code point is to `words_of`: part of a word, a word by itself, or neither."""
-    kinds = np.zeros(_CODE_POINTS, np.uint8)
-    for match in WORD.finditer("".join(map(chr, range(_CODE_POINTS)))):
-        # Only a character of a script without spaces is a word where other letters follow it.
-        alone = match.end() - match.start() == 1 and WORD.fullmatch(match[0] * 2) is None
-        kinds[match.start() : match.end()] = _ALONE if alone else _IN_WORD
-    return kinds
+def _table() -> NDArray[np.uint32]:
+    """Return for each code point itself, `_ALONE` more if it is a word by itself, and 0 if it belongs to no word."""
+    codes = np.arange(_CODE_POINTS, dtype=np.uint32)
+    characters = codes.tobytes().decode("utf-32-le", "surrogatepass")
+    table = np.zeros_like(codes)
+    for pattern, more in ((r"\w+", 0), (f"[{UNSPACED}]+", _ALONE)):
+        for match in re.finditer(pattern, characters):
+            table[match.start() : match.end()] = codes[match.start() : match.end()] + np.uint32(more)
+    return table
+
+
+@cache
+def _ascii_table() -> bytes:
+    return bytes(_table()[:128].tolist()).ljust(256, b"\0")
 
 
 @cache

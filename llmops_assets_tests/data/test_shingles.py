@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from llmops_assets.data.filters import words_of
+from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.shingles import shingle_hashes
 
 ODD = [
@@ -39,7 +40,7 @@ def words_and_hashes(texts: list[str], size: int) -> list[tuple[list[tuple[str, 
     ]
     shingles = []
     for text in texts:
-        words = words_of(text) or [f"no words: {text}"]
+        words = words_of(text) or [f"no words: {comparison_key(text)}"]
         shingles.append([tuple(words[start : start + size]) for start in range(max(1, len(words) - size + 1))])
     return list(zip(shingles, hashes, strict=True))
 
