@@ -218,16 +218,21 @@ def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
     """Say what files of records hold, in which layout, and name every record that cannot be used, with its line."""
     from llmops_assets.data.inspection import read_uniform
 
-    problems = 0
+    problems = broken = 0
     for file in files:
-        report, rows = read_uniform(file, kind, layout)
-        for row in rows:
-            if not isinstance(row, dict):
-                click.echo(f"{file}:{row.line}: {row.reason}: {row.detail}", err=True)
+        try:
+            report, rows = read_uniform(file, kind, layout)
+            for row in rows:
+                if not isinstance(row, dict):
+                    click.echo(f"{file}:{row.line}: {row.reason}: {row.detail}", err=True)
+        except LlmopsError as error:
+            click.echo(str(error), err=True)
+            broken += 1
+            continue
         click.echo(report.sentence())
         problems += len(report.problems)
-    if problems:
-        raise click.ClickException(f"{problems} records cannot be used; mend or remove them")
+    if problems or broken:
+        raise click.ClickException(f"{problems} records and {broken} files cannot be used; mend or remove them")
 
 
 @cli.command()
@@ -244,14 +249,15 @@ def convert(file: Path, out: Path, kind: Any, layout: str) -> None:
     from llmops_assets.data.inspection import read_uniform
     from llmops_assets.data.jsonl import write_jsonl
 
-    if out.exists():
-        raise click.ClickException(f"{out} exists; name a new file, or remove it")
+    quarantine = out.with_name(f"{out.name}.quarantine.jsonl")
+    for taken in (out, quarantine):
+        if taken.exists():
+            raise click.ClickException(f"{taken} exists; name a new file, or remove it")
     report, rows = read_uniform(file, kind, layout)
     written = write_jsonl(out, (row for row in rows if isinstance(row, dict)))
     click.echo(report.sentence())
     click.echo(f"{written} records written to {out}")
     if report.problems:
-        quarantine = out.with_name(f"{out.name}.quarantine.jsonl")
         write_jsonl(quarantine, (problem.to_row() for problem in report.problems))
         raise click.ClickException(f"{len(report.problems)} records are in {quarantine}; mend and convert them")
 

@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource
+from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
 from llmops_assets.errors import LlmopsError
@@ -84,13 +84,13 @@ class BaseModelSpec(BaseModel):
 class CorpusSection(CorpusSpec):
     """The lane's CPT corpus: where documents come from and how they are processed."""
 
-    sources: list[CorpusSource] = Field(min_length=1)
+    sources: Sources[CorpusSource]
 
 
 class SftSection(SftSetSpec):
     """The lane's SFT set: where conversations come from and how they are processed."""
 
-    sources: list[SftSource] = Field(min_length=1)
+    sources: Sources[SftSource]
 
 
 class PreferencesSection(PreferenceSpec):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -20,11 +21,12 @@ from llmops_assets.errors import LlmopsError
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
 from llmops_assets.feedback.specs import PreferenceSetSpec
-from llmops_assets.feedback.text_identity import pair_id, prompt_hash, text_hash
+from llmops_assets.feedback.text_identity import Turn, comparison_key, pair_id, prompt_hash, text_hash
 from llmops_assets.recipe import PreferencesSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
+from llmops_assets.training.digests import file_sha256
 
 CODE_VERSION = "1"
 THROUGH_TAG = "llmops/preferences_through"
@@ -87,13 +89,14 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 recipe=recipe.name,
                 asset="preference_set",
                 spec=spec,
-                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, base_dir)},
+                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, base_dir, recipe)},
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                data_sets = None if sets is None else _read_data_sets(slot, sets, base_dir, recipe)
-                kept = _write_splits(slot, selection, data_sets, spec, recipe)
+                data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
+                limit = 0 if sets is None else sets.max_sealed
+                kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
                 return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
 
             artifact, reused = build_once(artifacts, request, build)
@@ -108,7 +111,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "raters": counts_table(summary["rater_kinds"]),
                 "contains_simulated_votes": summary["contains_simulated_votes"],
                 "votes_left_out": counts_table(selection.excluded),
-                **({"data_sets": dg.MetadataValue.json(found)} if (found := summary["data_sets"]) else {}),
+                **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
             },
@@ -122,36 +125,44 @@ def _pairs_version(selection: PairSelection) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _data_set_inputs(sets: PairSourcesSpec | None, base_dir: Path) -> dict[str, str]:
+def _data_set_inputs(sets: PairSourcesSpec | None, base_dir: Path, recipe: Recipe) -> dict[str, str]:
     if sets is None:
         return {}
     return {
         "data_sets": row_hash(sets.model_dump(mode="json")),
-        **{source.name: source_hash(source, base_dir) for source in sets.sources},
+        "tokenizer": file_sha256(recipe.base_model.tokenizer_file()),
+        **{f"source/{source.name}": source_hash(source, base_dir) for source in sets.sources},
     }
 
 
-def _read_data_sets(slot: BuildSlot, sets: PairSourcesSpec, base_dir: Path, recipe: Recipe) -> PairIntake:
+def _read_data_sets(
+    slot: BuildSlot, sets: PairSourcesSpec, selection: PairSelection, base_dir: Path, recipe: Recipe
+) -> PairIntake:
+    """Read the pairs of data sets; one about two answers that people voted on gives way to their vote."""
     markers = TokenCounter(recipe.base_model.tokenizer_file()).special_tokens
-    intake = read_pairs(sets.sources, base_dir, markers)
+    voted = {_answers_key(pair.prompt, pair.chosen, pair.rejected) for pair in selection.pairs}
+
+    def is_voted(pair: SourcedPair) -> bool:
+        return _answers_key(pair.prompt, pair.comparison.chosen, pair.comparison.rejected) in voted
+
+    intake = read_pairs(sets.sources, base_dir, markers, is_voted)
     intake.quarantine.write(slot.output / "quarantine.jsonl")
     intake.quarantine.check(sets.max_quarantined_share, where="preferences.data_sets")
     return intake
 
 
 def _write_splits(
-    slot: BuildSlot, selection: PairSelection, data_sets: PairIntake | None, spec: PreferenceSetSpec, recipe: Recipe
+    slot: BuildSlot, selection: PairSelection, data_sets: PairIntake | None, share: float, limit: int, recipe: str
 ) -> dict:
-    train, heldout = sealed_split(selection.pairs, spec.sealed_share, recipe.name)
-    more_train, more_heldout = sealed_split(data_sets.kept if data_sets else [], spec.sealed_share, recipe.name)
-    if recipe.preferences is not None and recipe.preferences.data_sets is not None:
-        limit = recipe.preferences.data_sets.max_sealed
-        more_heldout = pick(more_heldout, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
+    """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate."""
+    train, heldout = sealed_split(selection.pairs, share, recipe)
+    more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
+    more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
     rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(
-            f"{recipe.name}: {len(rows) + len(scored)} usable pairs give {len(rows)} to train on and {len(scored)} to "
+            f"{recipe}: {len(rows) + len(scored)} usable pairs give {len(rows)} to train on and {len(scored)} to "
             f"hold out (votes left out: {selection.excluded or 'none'}); collect more votes, import some with "
             f"`llmops votes import`, or name data sets in preferences.data_sets"
         )
@@ -172,8 +183,16 @@ def _write_splits(
         "rater_kinds": kinds,
         "contains_simulated_votes": "simulated" in kinds,
         "through_seq": selection.through_seq,
-        "data_sets": data_sets.summary() if data_sets else {},
+        "data_sets": data_sets.summary() | _split_counts(more_train, more_sealed, more_heldout) if data_sets else {},
     }
+
+
+def _split_counts(train: list[SourcedPair], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, int]:
+    return {"train": len(train), "heldout": len(heldout), "sealed_beyond_max_sealed": len(sealed) - len(heldout)}
+
+
+def _answers_key(prompt: Sequence[Turn], *answers: str) -> str:
+    return comparison_key(prompt_hash(prompt), *map(text_hash, answers))
 
 
 def _scored_sourced_row(pair: SourcedPair) -> dict:

@@ -120,6 +120,7 @@ def _hub_source(
         "split": entry.get("split") or "train",
         "column": {"sft_set": columns.messages, "corpus": columns.prompt}.get(section),
         "max_records": limit,
+        "format": "sharegpt" if section == "preferences" else None,
     }
     return {key: value for key, value in source.items() if value is not None}
 
@@ -130,6 +131,9 @@ def _file_source(
     rows = read_rows(file)
     kept = rows if limit is None else rows[:limit]
     source = {"kind": "files", "name": source_name(name)}
+    if section == "preferences":
+        # Other columns of the rows could be taken for a prompt too.
+        source["format"] = "sharegpt"
     converted = [_AS_RECORD[section](row, columns, file, number) for number, row in enumerate(kept, start=1)]
     if file.is_file() and file.suffix == ".jsonl" and len(kept) == len(rows) and _fits(section, columns, rows):
         return {**source, "pattern": place.pattern(file)}
@@ -146,6 +150,7 @@ def _fits(section: str, columns: Columns, rows: list[dict[str, Any]]) -> bool:
     if section == "preferences":
         return _is_pair_layout(columns)
     messages = columns.are_lane_messages and columns.messages == "messages" and not columns.system
+    messages = messages and columns.tools in (None, "tools")
     return section == "sft_set" and messages and all(is_lane_conversation(row) for row in rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmops_assets.data.normalize import comparison_key
-from llmops_assets.data.shingles import shingle_hashes
+from llmops_assets.data.shingles import Hashes, shingle_hashes
 
 RUN_WORDS = 13
 CONTAINED_SHARE = 0.5
@@ -32,11 +32,16 @@ def contained_shares(texts: Sequence[str], train: Iterable[str]) -> list[float]:
     """Return for each text the share of its runs of 13 words that occur in `train` (GPT-3, arXiv 2005.14165)."""
     seen = [np.unique(batch.hashes) for batch in shingle_hashes(train, RUN_WORDS)]
     known = np.unique(np.concatenate(seen)) if seen else np.zeros(0, np.uint64)
-    return [
-        float(np.isin(batch.of(index), known, assume_unique=True).mean())
-        for batch in shingle_hashes(texts, RUN_WORDS)
-        for index in range(len(batch))
-    ]
+    batches = shingle_hashes(texts, RUN_WORDS)
+    return [_share_in(known, batch.of(index)) for batch in batches for index in range(len(batch))]
+
+
+def _share_in(known: Hashes, runs: Hashes) -> float:
+    """Return the share of `runs` that is in `known`, which is sorted."""
+    if not len(known):
+        return 0.0
+    places = np.minimum(np.searchsorted(known, runs), len(known) - 1)
+    return float((known[places] == runs).mean())
 
 
 def overlap(train: Path, heldout: Path) -> list[Overlap]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.formats.tool_calls import says_tools_alone
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.qa_extraction import SourceText, extract
@@ -96,10 +97,13 @@ class ConversationIntake:
         return replace(conversation, messages=tuple(messages))
 
     def _with_system_prompt(self, conversation: Conversation) -> Conversation:
-        if self._spec.system_prompt is None or conversation.messages[0].role == "system":
-            return conversation
-        system = Message("system", self._spec.system_prompt)
-        return replace(conversation, messages=(system, *conversation.messages))
+        prompt, first = self._spec.system_prompt, conversation.messages[0]
+        if prompt is not None and first.role != "system":
+            return replace(conversation, messages=(Message("system", prompt), *conversation.messages))
+        if prompt is not None and says_tools_alone(first.content):
+            system = replace(first, content=f"{prompt}\n\n{first.content}")
+            return replace(conversation, messages=(system, *conversation.messages[1:]))
+        return conversation
 
 
 def corpus_documents(source: ExtractedSource, corpus_dir: Path | None) -> Iterator[dict[str, Any]]:

@@ -32,7 +32,8 @@ def find_duplicates(texts: Sequence[str], threshold: float) -> list[Duplicate]:
     Exact duplicates are equal after folding case and white space. Near duplicates have a Jaccard similarity of at
     least `threshold` between their sets of 5-word shingles (Broder 1997). MinHash banding only proposes candidates,
     at a recall of at least 99.9 % for pairs at the threshold; the similarity is then computed exactly, so nothing is
-    dropped by chance. Held besides `texts`: 8 bytes per text and band, and the shingles of candidates.
+    dropped by chance. Held besides `texts`: 8 bytes per text and band; for each candidate that shares a band with
+    another text its shingles and some hundred bytes a band.
     """
     keys = _band_keys(texts, band_rows(threshold))
     candidates = _sharing_a_band(keys)

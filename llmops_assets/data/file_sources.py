@@ -10,7 +10,7 @@ from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import optional_name, parse_text
 from llmops_assets.data.jsonl import JsonLine, excerpt
 from llmops_assets.data.normalize import comparison_key, normalize_text
-from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, open_binary, read_records
+from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, open_binary, read_records, readable
 from llmops_assets.data.records import (
     Conversation,
     Document,
@@ -21,7 +21,7 @@ from llmops_assets.data.records import (
     canonical_json,
     row_hash,
 )
-from llmops_assets.data.remote_files import RemoteFileError, fetch, is_url
+from llmops_assets.data.remote_files import RemoteFileError, fetch, is_url, without_secrets
 from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
 from llmops_assets.errors import LlmopsError
 
@@ -44,21 +44,18 @@ def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
     That is relative to the recipe's folder for a file below it, and the URL for a file behind one, which is fetched
     when it has changed. Raises MissingSourceError if there are none.
     """
+    shown = without_secrets(source.pattern)
     try:
         files = fetch(source.pattern) if is_url(source.pattern) else _local_files(Path(source.pattern), base_dir)
     except RemoteFileError as error:
-        raise MissingSourceError(
-            f"source '{source.name}': `pattern: {source.pattern.partition('?')[0]}` cannot be read: {error}"
-        ) from error
+        raise MissingSourceError(f"source '{source.name}': `pattern: {shown}` cannot be read: {error}") from error
     except (ValueError, IndexError) as error:
-        raise MissingSourceError(
-            f"source '{source.name}': `pattern: {source.pattern}` is no glob pattern: {error}"
-        ) from error
+        kind = "URL" if is_url(source.pattern) else "glob pattern"
+        raise MissingSourceError(f"source '{source.name}': `pattern: {shown}` is no {kind}: {error}") from error
     if not files:
         advice = "Put the file there, or mend the pattern (relative patterns start at the recipe's folder)"
         if is_url(source.pattern):
             advice = "Mend the address, or see whether its server answers and lets you in"
-        shown = source.pattern.partition("?")[0] if is_url(source.pattern) else source.pattern
         raise MissingSourceError(
             f"source '{source.name}' of the recipe in {base_dir}: `pattern: {shown}` matches no file. {advice}"
         )
@@ -168,7 +165,7 @@ def conversation_of(
 
 
 def _text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
-    with open_binary(path) as stream:
+    with readable(path), open_binary(path) as stream:
         raw = stream.read()
     try:
         text = normalize_text(raw.decode("utf-8"))
@@ -201,8 +198,10 @@ def _whole_file(text: str, path: Path, name: str, source: TextFilesSource) -> Do
 
 def _parts(text: str, name: str, source: TextFilesSource) -> Iterator[Document]:
     """Yield the lines or the paragraphs of a file as documents, each a group of its own."""
+    line, counted = 1, 0
     for match in _PARTS[source.documents].finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
+        line += text.count("\n", counted, match.start())
+        counted = match.start()
         identity = f"{source.name}/{name}:{line}"
         yield Document(identity, match[0].strip("\n"), source.name, f"{name}:{line}", identity, source.license)
 

@@ -50,8 +50,8 @@ def read_uniform(
 ) -> tuple[FileReport, Iterator[Row | QuarantinedRecord]]:
     """Return a report, which fills as the rows are taken, and the records of a file in the layout of their kind.
 
-    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}` or `{"prompt", "chosen", "rejected"}`, with the
-    record's own `id` and `group`. Without `kind`, the keys of the first record that has any tell it.
+    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}` or `{"prompt", "chosen", "rejected"}`; documents and
+    conversations keep their own `id` and `group`. Without `kind`, the keys of the first record that has any tell it.
 
     Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
     """
@@ -75,7 +75,7 @@ def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecor
         if isinstance(entry, JsonLine):
             try:
                 name, rows = parse(entry.value, layout)
-                named = {key: value for key in _NAMES if (value := optional_name(entry.value, key)) is not None}
+                named = _names(entry.value) if report.kind in ("corpus", "sft") else {}
             except RecordError as error:
                 shown = excerpt(canonical_json(entry.value))
                 origin = (report.path.stem, str(report.path), entry.line)
@@ -86,6 +86,11 @@ def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecor
                 continue
         report.problems.append(entry)
         yield entry
+
+
+def _names(value: Mapping[str, Any]) -> Row:
+    """Return the names that a record of a kind that reads them may carry."""
+    return {key: name for key in _NAMES if (name := optional_name(value, key)) is not None}
 
 
 def _text(value: Mapping[str, Any], _: str) -> tuple[str, list[Row]]:
@@ -119,7 +124,8 @@ _PARSERS: dict[Kind, Callable[[Mapping[str, Any], str], tuple[str, list[Row]]]] 
 
 def _detected_kind(path: Path) -> tuple[Kind, str]:
     records = read_records(path, source=path.stem, origin_file=str(path))
-    keys = next((entry.value.keys() for entry in records if isinstance(entry, JsonLine) and entry.value), None)
+    found = ({key for key in e.value if e.value[key] is not None} for e in records if isinstance(e, JsonLine))
+    keys = next(filter(None, found), None)
     if keys is None:
         raise UnknownKind(f"{path}: holds no record, so it cannot be told what it is for; name that with --as")
     for pair in _PAIRS:

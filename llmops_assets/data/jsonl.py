@@ -56,9 +56,16 @@ def read_json_lines(
 def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Return the JSON object in `raw`; raises RecordError with the reason when it is not one strict object."""
     try:
-        text = raw.decode("utf-8")
+        value = parse_json(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8 ({error.reason})") from error
+    if not isinstance(value, dict):
+        raise RecordError(Reason.NOT_AN_OBJECT, f"the line holds a {type(value).__name__}, not an object")
+    return value
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON value in `text`; raises RecordError where it is none that `read_json_lines` lets pass."""
     try:
         value = json.loads(
             text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite_float
@@ -75,8 +82,6 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
         raise
     except ValueError as error:  # Python refuses to convert integers of thousands of digits
         raise RecordError(Reason.NOT_FINITE, str(error)) from error
-    if not isinstance(value, dict):
-        raise RecordError(Reason.NOT_AN_OBJECT, f"the line holds a {type(value).__name__}, not an object")
     return value
 
 

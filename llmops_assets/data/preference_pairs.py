@@ -1,7 +1,7 @@
 """Preference pairs from data sets, which join a lane's votes: guarded, without duplicates and contradictions."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, row_hash
 from llmops_assets.data.sources import license_of, read_preference_source
-from llmops_assets.data.specs import PreferenceSource
+from llmops_assets.data.specs import PreferenceSource, Sources
 
 
 class PairSourcesSpec(BaseModel):
@@ -22,7 +22,7 @@ class PairSourcesSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: list[PreferenceSource] = Field(min_length=1)
+    sources: Sources[PreferenceSource]
     max_sealed: int = Field(default=500, gt=0, description="Sealed pairs that the gate measures on, chosen by hash.")
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
@@ -75,11 +75,17 @@ class PairIntake:
         }
 
 
-def read_pairs(sources: Sequence[PreferenceSource], base_dir: Path, special_tokens: Sequence[str]) -> PairIntake:
+def read_pairs(
+    sources: Sequence[PreferenceSource],
+    base_dir: Path,
+    special_tokens: Sequence[str],
+    is_voted: Callable[[SourcedPair], bool] = lambda _: False,
+) -> PairIntake:
     """Read all pairs of `sources`, in their order.
 
     A pair that was read before is left out, and so are all pairs about the same two answers to one prompt that
-    disagree. Chat markers in texts are taken apart. Raises MissingSourceError and UnreadableFileError.
+    disagree, and those that `is_voted` says people have voted on. Chat markers in texts are taken apart. Raises
+    MissingSourceError and UnreadableFileError.
     """
     intake, guard = PairIntake(), SpecialTokenGuard(special_tokens)
     read: dict[str, SourcedPair] = {}
@@ -100,11 +106,13 @@ def read_pairs(sources: Sequence[PreferenceSource], base_dir: Path, special_toke
                 intake.quarantine.add(_rejected(pair, Reason.EXACT_DUPLICATE, detail))
     for pair in read.values():
         opposite = read.get(_key(pair, "rejected", "chosen"))
-        if opposite is None:
-            intake.kept.append(pair)
-        else:
+        if opposite is not None:
             detail = f"{opposite.origin} prefers the other answer"
             intake.quarantine.add(_rejected(pair, Reason.CONTRADICTION, detail))
+        elif is_voted(pair):
+            intake.quarantine.add(_rejected(pair, Reason.VOTED_ON, "people have voted on these two answers"))
+        else:
+            intake.kept.append(pair)
     return intake
 
 

@@ -1,5 +1,7 @@
 """Files of records: JSON Lines, JSON lists and Parquet, plain or compressed, read as objects with their place."""
 
+import datetime
+import decimal
 import gzip
 import io
 import json
@@ -38,15 +40,21 @@ def read_records(path: Path, *, source: str, origin_file: str) -> Iterator[JsonL
 
     Raises UnreadableFileError, naming file and line, if the file breaks off or its list is no JSON.
     """
+    if kind_of(path) == ".parquet":
+        yield from _parquet_rows(path, source, origin_file)
+        return
+    with readable(path), open_binary(path) as stream:
+        if kind_of(path) == ".json":
+            yield from _json_records(stream.read(), path, source, origin_file)
+        else:
+            yield from read_json_lines(stream, source=source, origin_file=origin_file)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raise UnreadableFileError where reading `path` in the block fails: it is cut off, or not packed as it says."""
     try:
-        if kind_of(path) == ".parquet":
-            yield from _parquet_rows(path, source, origin_file)
-            return
-        with open_binary(path) as stream:
-            if kind_of(path) == ".json":
-                yield from _json_records(stream.read(), path, source, origin_file)
-            else:
-                yield from read_json_lines(stream, source=source, origin_file=origin_file)
+        yield
     except (EOFError, OSError, zlib.error) as error:
         raise UnreadableFileError(f"{path}: cannot be read to its end ({error}); replace the file") from error
 
@@ -72,25 +80,38 @@ def _parquet_rows(path: Path, source: str, origin_file: str) -> Iterator[JsonLin
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
+    number = 0
     try:
         with ParquetFile(path) as file:
-            number = 0
             for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
+                for row in range(batch.num_rows):
                     number += 1
-                    yield _plain_row(row, number, source, origin_file)
-    except pyarrow.ArrowException as error:
+                    yield _parquet_row(batch, row, number, source, origin_file)
+    except (pyarrow.ArrowException, OSError) as error:
         raise UnreadableFileError(f"{path}: is no Parquet file that can be read ({error}); replace the file") from error
 
 
-def _plain_row(row: dict[str, Any], number: int, source: str, origin_file: str) -> JsonLine | QuarantinedRecord:
-    """Return a row whose values JSON has; dates, bytes and infinities are none."""
+def _parquet_row(batch: Any, row: int, number: int, source: str, origin_file: str) -> JsonLine | QuarantinedRecord:
+    """Return a row; dates, times and decimal numbers are texts in it, other values that JSON lacks are refused."""
+    values: dict[str, Any] = {}
+    for name in batch.schema.names:
+        try:
+            value = batch.column(name)[row].as_py()
+            values[name] = json.loads(json.dumps(value, default=_text_of))
+        except (TypeError, ValueError, OverflowError) as error:
+            detail = f"column {name!r}: {error}; leave it out of the file, or write it as text"
+            return QuarantinedRecord(source, origin_file, number, Reason.WRONG_TYPE, detail, "")
     try:
-        return JsonLine(number, parse_json_object(json.dumps(row, ensure_ascii=False).encode()))
-    except (TypeError, UnicodeEncodeError) as error:
-        return QuarantinedRecord(source, origin_file, number, Reason.WRONG_TYPE, str(error), excerpt(repr(row)))
-    except RecordError as error:
-        return QuarantinedRecord(source, origin_file, number, error.reason, str(error), excerpt(repr(row)))
+        return JsonLine(number, parse_json_object(json.dumps(values, ensure_ascii=False).encode()))
+    except (UnicodeEncodeError, RecordError) as error:
+        reason = error.reason if isinstance(error, RecordError) else Reason.INVALID_UNICODE
+        return QuarantinedRecord(source, origin_file, number, reason, str(error), excerpt(repr(values)))
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
+        return str(value)
+    raise TypeError(f"holds {type(value).__name__}, which JSON lacks")
 
 
 def _json_records(raw: bytes, path: Path, source: str, origin_file: str) -> Iterator[JsonLine | QuarantinedRecord]:
@@ -109,7 +130,7 @@ def _json_records(raw: bytes, path: Path, source: str, origin_file: str) -> Iter
 def _elements(text: str, path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of the elements of a list, or of values one after the other."""
     # Finds where a value ends, whatever it says; what it says is judged record by record.
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
     position, line = _skipped(text, 0, 1, _WHITESPACE)
     in_list = text[position : position + 1] == "["
     if in_list:
@@ -124,6 +145,8 @@ def _elements(text: str, path: Path) -> Iterator[tuple[int, str]]:
         position, line = _skipped(text, end, line, _WHITESPACE)
         if in_list and text[position : position + 1] == ",":
             position, line = _skipped(text, position + 1, line, _WHITESPACE)
+            if text[position : position + 1] == "]":
+                raise UnreadableFileError(f"{path}:{line}: the list ends with a comma; remove it")
         elif in_list and text[position : position + 1] != "]":
             raise UnreadableFileError(f"{path}:{line}: the list breaks off or lacks a comma here; mend the file")
     rest, line = _skipped(text, position + 1, line, _WHITESPACE) if in_list else (len(text), line)

@@ -33,12 +33,20 @@ class Reason(StrEnum):
     DUPLICATE_ID = "duplicate_id"
     TOO_SHORT = "too_short"
     REPETITIVE = "repetitive"
+    WORD_LENGTH = "word_length"
+    SYMBOLS = "symbols"
+    BULLETS = "bullets"
+    ELLIPSES = "ellipses"
+    FEW_LETTERS = "few_letters"
+    FEW_STOP_WORDS = "few_stop_words"
+    BOILERPLATE = "boilerplate"
     TOO_LONG = "too_long"
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
     CONTAINED_IN_TRAIN = "contained_in_train"
     TIE = "tie"
     CONTRADICTION = "contradiction"
+    VOTED_ON = "voted_on"
     SCORES_DISAGREE = "scores_disagree"
     SAME_ANSWERS = "same_answers"
     DIFFERENT_PROMPTS = "different_prompts"
@@ -53,12 +61,20 @@ _UNWANTED = frozenset(
     {
         Reason.TOO_SHORT,
         Reason.REPETITIVE,
+        Reason.WORD_LENGTH,
+        Reason.SYMBOLS,
+        Reason.BULLETS,
+        Reason.ELLIPSES,
+        Reason.FEW_LETTERS,
+        Reason.FEW_STOP_WORDS,
+        Reason.BOILERPLATE,
         Reason.TOO_LONG,
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,
         Reason.CONTAINED_IN_TRAIN,
         Reason.TIE,
         Reason.CONTRADICTION,
+        Reason.VOTED_ON,
         Reason.SCORES_DISAGREE,
         Reason.SAME_ANSWERS,
         Reason.DIFFERENT_PROMPTS,

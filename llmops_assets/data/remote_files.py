@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,13 +13,17 @@ from fsspec.core import url_to_fs
 
 from llmops_assets.settings import state_dir
 
-_CACHE = "source_files"
-# What file systems call a checksum or a time of change.
-_TELLS_CHANGES = {"ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "updated", "created"}
+_FOLDER = "source_files"
+# What file systems and servers call a checksum or a time of change, in lower case.
+_TELLS_CHANGES = frozenset(
+    {"etag", "content-md5", "digest", "md5hash", "last-modified", "lastmodified", "mtime", "updated", "created"}
+)
+# A user with a password, and what follows an address: either may be a secret.
+_SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s'\")]*")
 
 
 class RemoteFileError(Exception):
-    """A URL cannot be read; the message says why."""
+    """A URL cannot be read; the message says why, without secrets."""
 
 
 def is_url(pattern: str) -> bool:
@@ -25,49 +31,65 @@ def is_url(pattern: str) -> bool:
     return "://" in pattern
 
 
+def without_secrets(text: str) -> str:
+    """Return `text` with its addresses without user, password and query, which may hold a signature."""
+    return _SECRETS.sub("", text) if is_url(text) else text
+
+
 def fetch(pattern: str) -> list[tuple[Path, str]]:
     """Return (local copy, URL without its query) of the files that `pattern` names, sorted; none if there are none.
 
-    A file is fetched anew when what the server tells of it changes: size, time, ETag, checksum. Copies lie under the
-    state folder and appear whole or not at all. Credentials are those of the server's own tools, such as
-    AWS_ACCESS_KEY_ID, or in the query of an address; a URL with a name or password is refused.
+    A file is fetched anew when its size, its ETag, its checksum or its time of change is another one, and each time if
+    its server tells none but the size. Copies lie under the state folder and appear whole or not at all. Credentials
+    are those of the server's own tools, such as AWS_ACCESS_KEY_ID.
 
     Raises RemoteFileError.
     """
-    if urlsplit(pattern).username:
+    if "@" in urlsplit(pattern.rpartition("::")[2]).netloc:
         raise RemoteFileError("it holds a name or password; put credentials into the environment")
     try:
         fs, root = url_to_fs(pattern)
-        # Listings are remembered for the life of a process, and a code location lives long.
-        fs.invalidate_cache()
-        paths = sorted(fs.glob(root)) if _has_wildcard(pattern) else [root]
-        found = [(path, fs.info(path)) for path in paths]
+        found = _found(fs, root, pattern)
         return [(_local_copy(fs, path, info), _shown(fs, path)) for path, info in found if info["type"] == "file"]
-    except FileNotFoundError:
-        return []
     except ImportError as error:
         raise RemoteFileError(f"{error}; install that package") from error
     except Exception as error:  # file systems raise the errors of their clients, which have no common base
-        raise RemoteFileError(f"{type(error).__name__}: {error}") from error
+        raise RemoteFileError(without_secrets(f"{type(error).__name__}: {error}")) from error
+
+
+def _found(fs: AbstractFileSystem, root: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
+    # Listings are remembered for the life of a process, and a code location lives long.
+    fs.invalidate_cache()
+    try:
+        paths = sorted(str(path) for path in fs.glob(root)) if _has_wildcard(pattern) else [root]
+        return [(path, dict(fs.info(path))) for path in paths]
+    except FileNotFoundError:
+        return []
 
 
 def _has_wildcard(pattern: str) -> bool:
     # A question mark in an address of the web opens its query.
-    return "*" in pattern or ("?" in pattern and not pattern.startswith(("http://", "https://")))
+    of_the_web = pattern.startswith(("http://", "https://"))
+    return bool(re.search(r"[*\[]" if of_the_web else r"[*\[?]", pattern.partition("?")[0] if of_the_web else pattern))
 
 
 def _shown(fs: AbstractFileSystem, path: str) -> str:
-    """Return the URL without its query, which may hold a signature."""
-    return str(fs.unstrip_protocol(path)).partition("?")[0]
+    return without_secrets(str(fs.unstrip_protocol(path)))
 
 
 def _local_copy(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> Path:
-    version = hashlib.sha256(json.dumps([path, info], sort_keys=True, default=str).encode()).hexdigest()[:32]
-    copy = state_dir() / _CACHE / version / PurePosixPath(_shown(fs, path)).name
-    # A server of the web may tell the size alone, which says nothing about a change.
-    if not copy.is_file() or not (_TELLS_CHANGES & info.keys()):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        partial = copy.with_name(f".{copy.name}.partial")
-        fs.get_file(path, str(partial))
-        partial.replace(copy)
+    told = {key.lower(): info[key] for key in info if key.lower() in _TELLS_CHANGES}
+    url, version = _shown(fs, path), json.dumps([info.get("size"), told], sort_keys=True, default=str)
+    folder = state_dir() / _FOLDER / hashlib.sha256(url.encode()).hexdigest()[:32]
+    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:16] / PurePosixPath(urlsplit(url).path).name
+    if copy.is_file() and told:
+        return copy
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".partial-", delete=False) as partial:
+        unfinished = Path(partial.name)
+    try:
+        fs.get_file(path, str(unfinished))
+        unfinished.replace(copy)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return copy

@@ -117,7 +117,7 @@ def _letters(text: str) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
 
 
 def _short(text: str, words: Hashes) -> np.uint64:
-    """Return the hash of a text with fewer words than a shingle; another than that of any longer one."""
+    """Return the hash of a text with fewer words than a shingle, which depends on their number too."""
     total = len(words) + 1
     for value in words.tolist() or map(ord, comparison_key(text)):
         total = (total * _WORD_BASE + value) % 2**64
@@ -149,6 +149,10 @@ def _ascii_table() -> bytes:
 
 
 @cache
+def _powers_of_a_batch() -> tuple[Hashes, Hashes]:
+    return _powers_of(2 * _BATCH_CHARACTERS)
+
+
 def _powers_of(count: int) -> tuple[Hashes, Hashes]:
     inverse = pow(_CHARACTER_BASE, -1, 2**64)
     tables = []
@@ -160,5 +164,5 @@ def _powers_of(count: int) -> tuple[Hashes, Hashes]:
 
 
 def _powers(length: int) -> tuple[Hashes, Hashes]:
-    """Return the powers of the base and of its inverse, at least `length` of them."""
-    return _powers_of(max(2 * _BATCH_CHARACTERS, 1 << length.bit_length()))
+    """Return the powers of the base and of its inverse, at least `length` of them; a long text's are not kept."""
+    return _powers_of_a_batch() if length <= 2 * _BATCH_CHARACTERS else _powers_of(length)

@@ -1,12 +1,14 @@
 """What the data stages can be told: the recipe's `corpus` and `sft_set` sections."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from llmops_assets.data.formats.conversations import ConversationFormat
 from llmops_assets.data.formats.preferences import PreferenceFormat
+
+AnySource = TypeVar("AnySource", bound="SourceSpec")
 
 
 class SourceSpec(BaseModel):
@@ -15,6 +17,13 @@ class SourceSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+
+def _names_differ(sources: list[AnySource]) -> list[AnySource]:
+    names = [source.name for source in sources]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two sources have the name {twice!r}; rename one")
+    return sources
 
 
 class PythonTopicsSource(SourceSpec):
@@ -59,7 +68,7 @@ class HubSource(SourceSpec):
 
     kind: Literal["hub"] = "hub"
     dataset: str = Field(
-        description="Hub id, a name of docs/data.md such as alpaca, or a local folder that load_dataset understands."
+        description="Hub id, a name of docs/data.md such as alpaca, or a local folder (./alpaca) for load_dataset."
     )
     subset: str | None = None
     split: str = "train"
@@ -81,6 +90,12 @@ class HubConversationsSource(HubSource):
         default=None, description="Column with a list of turns; without it, whole rows are read as `format` says."
     )
     format: ConversationFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
+
+    @model_validator(mode="after")
+    def _column_or_layout(self) -> "HubConversationsSource":
+        if self.column is not None and self.format != "auto":
+            raise ValueError("column holds turns, whose layout needs no format; keep one of the two")
+        return self
 
 
 class PreferenceFilesSource(FilesSource):
@@ -106,10 +121,16 @@ CorpusSource = Annotated[
 ]
 SftSource = Annotated[ExtractedSource | ConversationFilesSource | HubConversationsSource, Field(discriminator="kind")]
 PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field(discriminator="kind")]
+# Sources whose names differ, at least one.
+Sources = Annotated[list[AnySource], Field(min_length=1), AfterValidator(_names_differ)]
 
 
-class CorpusSpec(BaseModel):
-    """How documents become a CPT corpus: normalize, filter, deduplicate, split, chunk."""
+class QualitySpec(BaseModel):
+    """Which documents are worth training on. Rules that are None are off; each rejects under a reason of its own.
+
+    Those that are off by default are Gopher's (Rae et al. 2021, arXiv 2112.11446, table A1) and C4's (Raffel et al.
+    2019, arXiv 1910.10683), for text of the web; code, tables and short notes break them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -117,6 +138,39 @@ class CorpusSpec(BaseModel):
     max_repetition: float = Field(
         default=0.3, gt=0, le=1, description="Largest share of characters in repeated lines (Gopher, arXiv 2112.11446)."
     )
+    max_words: int | None = Field(default=None, gt=0, description="More words are too many; Gopher has 100,000.")
+    min_word_characters: float | None = Field(
+        default=None, gt=0, description="Least mean length of a word; Gopher has 3."
+    )
+    max_word_characters: float | None = Field(
+        default=None, gt=0, description="Largest mean length of a word; Gopher has 10."
+    )
+    max_symbols: float | None = Field(default=None, ge=0, description="Most # and ellipses per word; Gopher has 0.1.")
+    max_bullet_lines: float | None = Field(
+        default=None, ge=0, le=1, description="Largest share of lines that begin with a bullet; Gopher has 0.9."
+    )
+    max_ellipsis_lines: float | None = Field(
+        default=None, ge=0, le=1, description="Largest share of lines that end with an ellipsis; Gopher has 0.3."
+    )
+    min_alphabetic_words: float | None = Field(
+        default=None, ge=0, le=1, description="Least share of words that have a letter; Gopher has 0.8."
+    )
+    min_stop_words: int | None = Field(
+        default=None,
+        ge=0,
+        description="Least of the, be, to, of, and, that, have, with; Gopher has 2. English alone.",
+    )
+    max_boilerplate_lines: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Largest share of lines about cookies, JavaScript, terms of use, privacy, or lorem ipsum (C4).",
+    )
+
+
+class CorpusSpec(QualitySpec):
+    """How documents become a CPT corpus: normalize, filter, deduplicate, split, chunk."""
+
     near_duplicate_threshold: float = Field(
         default=0.8, gt=0, le=1, description="Documents at or above this Jaccard similarity of 5-word shingles are one."
     )

@@ -12,7 +12,7 @@ from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles
+from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles, Sources
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
 
@@ -26,7 +26,7 @@ class ThumbsSetSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: list[ConversationFilesSource] = Field(min_length=1)
+    sources: Sources[ConversationFilesSource]
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 

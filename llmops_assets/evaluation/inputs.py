@@ -22,6 +22,7 @@ class Message(BaseModel):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    weight: int = Field(default=1, description="0 where an assistant's turn is not trained on.")
 
 
 class EvaluationRow(BaseModel):
@@ -45,30 +46,34 @@ class HeldoutDocument(EvaluationRow):
 
 
 class HeldoutQuestion(EvaluationRow):
-    """A conversation of which the first assistant turn is the reference answer; later turns are not used."""
+    """A conversation of which the first trained assistant turn is the reference answer; later turns are not used."""
 
     messages: list[Message]
 
     @model_validator(mode="after")
     def _has_question_and_answer(self) -> "HeldoutQuestion":
-        roles = [message.role for message in self.messages]
-        if "assistant" not in roles or "user" not in roles[: roles.index("assistant")]:
+        answer = next((i for i, message in enumerate(self.messages) if _is_trained(message)), 0)
+        if not any(message.role == "user" for message in self.messages[:answer]):
             raise ValueError("needs a user turn and, after it, an assistant turn")
         return self
 
     @property
     def question(self) -> list[Message]:
-        """All turns before the first assistant turn."""
+        """All turns before the reference answer."""
         return self.messages[: self._answer_at]
 
     @property
     def reference(self) -> str:
-        """Text of the first assistant turn."""
+        """Text of the reference answer."""
         return self.messages[self._answer_at].content
 
     @property
     def _answer_at(self) -> int:
-        return next(index for index, message in enumerate(self.messages) if message.role == "assistant")
+        return next(index for index, message in enumerate(self.messages) if _is_trained(message))
+
+
+def _is_trained(message: Message) -> bool:
+    return message.role == "assistant" and message.weight != 0
 
 
 class HeldoutPair(EvaluationRow):

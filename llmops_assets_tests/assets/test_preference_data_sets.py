@@ -8,8 +8,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from llmops_assets.feedback.records import Battle, Message, Rater, Response
+from llmops_assets.resources.defaults import feedback_resource
 from llmops_assets_tests.assets.conftest import OpenLane
-from llmops_assets_tests.assets.tiny_lane import make_tiny_lane
+from llmops_assets_tests.assets.tiny_lane import NAME, make_tiny_lane
 from llmops_assets_tests.training.conftest import sentence
 
 
@@ -54,6 +56,39 @@ def test_pairs_of_a_file_become_the_preference_set_and_its_rows(lane: OpenLane) 
     shown = lane.metadata("preference_set")["data_sets"]
     assert shown["pairs"] == {"pairs": 60} and shown["licenses"] == {"pairs": "CC0-1.0"}
     assert lane.metadata("dpo_rows")["dagster/row_count"] == len(train)
+
+
+def test_people_have_the_last_word_on_answers_that_a_data_set_compares(lane: OpenLane) -> None:
+    assert lane.run("preference_set").success
+    first = lane.artifact("preference_set").manifest.fingerprint
+    with feedback_resource().open() as store:
+        store.register_version(
+            adapter_sha256="a" * 64,
+            deployment=NAME,
+            stage="sft",
+            parent_sha256=None,
+            base_model="base",
+            asset_key=f"{NAME}/sft_adapter",
+            materialization_run=None,
+            mlflow_run=None,
+        )
+        for index in range(5):
+            answers = (sentence(index), f"It may close every file and queue {index}.")
+            battle = Battle(
+                deployment=NAME,
+                prompt=[Message(role="user", content=f"What does thing {index} do?")],
+                left=Response(text=answers[0], version="a" * 64),
+                right=Response(text=answers[1], version="a" * 64),
+                seed=index,
+            )
+            store.record_vote(store.record_battle(battle), Rater(subject="ada", kind="human"), "right")
+    assert lane.run("preference_set").success
+    artifact = lane.artifact("preference_set")
+    assert artifact.manifest.fingerprint != first
+    assert artifact.manifest.summary["data_sets"]["quarantined"]["voted_on"] == 5
+    pairs = rows(artifact.folder / "train.jsonl") + rows(artifact.folder / "heldout.jsonl")
+    voted = [row for row in pairs if row["prompt"][0]["content"] == "What does thing 0 do?"]
+    assert len(voted) <= 1, "one pair about two answers, and that is the vote"
 
 
 def test_another_file_or_setting_makes_another_set(lane: OpenLane) -> None:

@@ -1,3 +1,5 @@
+import pytest
+
 from llmops_assets.data.filters import reason_to_drop, repetition, words_of
 from llmops_assets.data.records import Reason
 from llmops_assets.data.specs import CorpusSpec
@@ -31,3 +33,61 @@ def test_repetition_without_line_breaks_is_seen() -> None:
 def test_words_of_other_scripts_count() -> None:
     assert words_of("Ein Wort, 漢字かな и слово") == ["ein", "wort", "漢", "字", "か", "な", "и", "слово"]
     assert reason_to_drop("один два три четыре пять", CorpusSpec(min_words=5)) is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "reason", "figure"),
+    [
+        ({"max_words": 5}, "one two three four five six", Reason.TOO_LONG, "6 words"),
+        ({"min_word_characters": 3}, "a b c d to be or", Reason.WORD_LENGTH, "1.4 characters"),
+        (
+            {"max_word_characters": 10},
+            "Donaudampfschifffahrt Rindfleischetikett",
+            Reason.WORD_LENGTH,
+            "19.5 characters",
+        ),
+        ({"max_symbols": 0.1}, "#one #two three four", Reason.SYMBOLS, "0.50 # and ellipses"),
+        ({"max_symbols": 0.1}, "wait… for... it", Reason.SYMBOLS, "0.67"),
+        ({"max_bullet_lines": 0.9}, "- one\n* two\n• three", Reason.BULLETS, "100% of its lines"),
+        ({"max_ellipsis_lines": 0.3}, "Read more...\nAnd this.\nAlso this …", Reason.ELLIPSES, "67% of its lines"),
+        ({"min_alphabetic_words": 0.8}, "12 34 56 seven", Reason.FEW_LETTERS, "25% of its words"),
+        ({"min_stop_words": 2}, "the quick brown fox", Reason.FEW_STOP_WORDS, "1 English"),
+        (
+            {"max_boilerplate_lines": 0.2},
+            "We use cookies here.\nA sentence.\nRead our Privacy Policy",
+            Reason.BOILERPLATE,
+            "67% of its lines",
+        ),
+        ({"max_boilerplate_lines": 0.0}, "Lorem ipsum dolor sit amet", Reason.BOILERPLATE, "100%"),
+    ],
+)
+def test_a_rule_that_is_on_rejects_with_its_reason_and_figure(
+    rule: dict[str, float], text: str, reason: Reason, figure: str
+) -> None:
+    off = CorpusSpec(min_words=1)
+    assert reason_to_drop(text, off) is None
+    verdict = reason_to_drop(text, off.model_copy(update=rule))
+    assert verdict is not None and verdict[0] == reason and figure in verdict[1]
+    assert next(iter(rule)) in verdict[1]
+    assert not reason.is_malformed
+    assert reason_to_drop(PROSE, off.model_copy(update={**rule, **LOOSE.get(next(iter(rule)), {})})) is None
+
+
+# Where prose needs another limit than the text of the case.
+LOOSE = {"max_words": {"max_words": 100}}
+
+
+def test_prose_passes_all_rules_of_gopher() -> None:
+    gopher = CorpusSpec(
+        min_words=20,
+        max_words=100_000,
+        min_word_characters=3,
+        max_word_characters=10,
+        max_symbols=0.1,
+        max_bullet_lines=0.9,
+        max_ellipsis_lines=0.3,
+        min_alphabetic_words=0.8,
+        min_stop_words=2,
+        max_boilerplate_lines=0.2,
+    )
+    assert reason_to_drop(PROSE, gopher) is None

@@ -59,6 +59,19 @@ def test_validate_names_every_problem_with_its_line_and_fails(tmp_path: Path) ->
     assert "3 records for sft (it has conversations, as sharegpt): 1 as sharegpt; 2 problems" in found.output
 
 
+def test_validate_goes_on_after_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"conversations"')
+    found = llmops("validate", tmp_path / "a.json", write(tmp_path / "b.json", CHAT))
+    assert found.exit_code == 1
+    assert "a.json:1: is no JSON" in found.output and "1 as sharegpt; 0 problems" in found.output
+    assert "0 records and 1 files cannot be used" in found.output
+
+
+def test_names_are_asked_of_the_kinds_that_read_them(tmp_path: Path) -> None:
+    assert llmops("validate", write(tmp_path / "a.json", {**PAIR, "id": 1})).exit_code == 0
+    assert "`id` must be a string" in llmops("validate", write(tmp_path / "b.json", {**CHAT, "id": 1})).output
+
+
 def test_convert_writes_what_a_lane_reads_and_sets_the_rest_aside(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     file = write(tmp_path / "a.json", {**CHAT, "id": "x1", "group": "g"}, {"conversations": []})

@@ -1,5 +1,6 @@
 """Files of records: every container gives the same records with their place, and a broken file is an error."""
 
+import datetime
 import gzip
 import json
 from pathlib import Path
@@ -61,10 +62,21 @@ def test_parquet_rows_are_numbered(tmp_path: Path) -> None:
     assert isinstance(bad, QuarantinedRecord) and (bad.line, bad.reason) == (2, Reason.NOT_FINITE)
 
 
-def test_bytes_in_a_parquet_column_are_quarantined(tmp_path: Path) -> None:
-    pyarrow.parquet.write_table(pyarrow.table({"text": [b"\xff"]}), tmp_path / "a.parquet")
-    [record] = read(tmp_path / "a.parquet")
-    assert isinstance(record, QuarantinedRecord) and record.reason == Reason.WRONG_TYPE
+def test_values_that_json_lacks_are_texts_or_quarantined_with_their_column(tmp_path: Path) -> None:
+    day, broken = datetime.date(2026, 1, 2), pyarrow.array([b"\xff", b"ok"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": broken, "day": [day, day]}), tmp_path / "a.parquet")
+    bad, good = read(tmp_path / "a.parquet")
+    assert good == JsonLine(2, {"text": "ok", "day": "2026-01-02"})
+    assert isinstance(bad, QuarantinedRecord) and (bad.line, bad.reason) == (1, Reason.WRONG_TYPE)
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"\xff"]}), tmp_path / "b.parquet")
+    [record] = read(tmp_path / "b.parquet")
+    assert isinstance(record, QuarantinedRecord) and "column 'text': holds bytes" in record.detail
+
+
+def test_a_number_of_thousands_of_digits_is_quarantined(tmp_path: Path) -> None:
+    for name in ("a.json", "a.jsonl"):
+        [record] = read(write(tmp_path / name, '{"a": ' + "1" * 5000 + "}"))
+        assert isinstance(record, QuarantinedRecord) and record.reason == Reason.NOT_FINITE
 
 
 def test_broken_records_of_a_list_are_quarantined_and_the_others_read(tmp_path: Path) -> None:
@@ -81,6 +93,7 @@ def test_broken_records_of_a_list_are_quarantined_and_the_others_read(tmp_path: 
         ("a.json", b'[{"a": 1},\n{"a": ', r"a\.json:2: is no JSON"),
         ("a.json", b'[{"a": 1}\n{"a": 2}]', r"a\.json:2: the list breaks off or lacks a comma"),
         ("a.json", b'[{"a": 1},\n', r"a\.json:2: the list has no end"),
+        ("a.json", b'[{"a": 1},\n]', r"a\.json:2: the list ends with a comma"),
         ("a.json", b'[{"a": 1}]\n{}', r"a\.json:2: something follows the list"),
         ("a.json", b'[{"a": "\xff"}]', r"a\.json:1: byte 8 is not UTF-8"),
         ("a.json", b"[" * 100_000, r"a\.json:1: nested too deeply"),

@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
 
     requested: list[str]
     tells_time = True
+    refuses = False
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -28,7 +29,10 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requested.append(self.path)
-        super().do_GET()
+        if self.server.refuses:
+            self.send_error(403)
+        else:
+            super().do_GET()
 
     def send_header(self, keyword: str, value: str) -> None:
         if keyword != "Last-Modified" or self.server.tells_time:
@@ -96,10 +100,33 @@ def test_what_cannot_be_fetched_says_so_without_the_query(served: tuple[Path, Se
     with pytest.raises(MissingSourceError, match=r"a\.txt` matches no file. Mend the address") as refused:
         find_files(TextFilesSource(name="web", pattern="http://127.0.0.1:9/a.txt?signature=secret"), tmp_path)
     assert "secret" not in str(refused.value)
-    with pytest.raises(MissingSourceError, match="name or password; put credentials into the environment"):
-        find_files(TextFilesSource(name="web", pattern="http://me:pass@127.0.0.1/a.txt"), tmp_path)
+    for user in ("me:secret", ":secret"):
+        with pytest.raises(MissingSourceError, match="name or password; put credentials into the") as refused:
+            find_files(TextFilesSource(name="web", pattern=f"http://{user}@127.0.0.1/a.txt"), tmp_path)
+        assert "secret" not in str(refused.value)
+    with pytest.raises(MissingSourceError) as refused:
+        find_files(TextFilesSource(name="web", pattern="https://[host/a.txt?signature=secret"), tmp_path)
+    assert "secret" not in str(refused.value)
     with pytest.raises(MissingSourceError, match=r"cannot be read: .*nowhere"):
         find_files(TextFilesSource(name="web", pattern="nowhere://a.txt"), tmp_path)
+
+
+def test_a_download_that_is_refused_shows_no_secret_and_leaves_no_file(
+    served: tuple[Path, Server, str], tmp_path: Path, state: Path
+) -> None:
+    _, server, url = served
+    server.refuses = True
+    with pytest.raises(MissingSourceError, match=r"cannot be read: .*403") as refused:
+        find_files(TextFilesSource(name="web", pattern=f"{url}?signature=secret"), tmp_path)
+    assert "secret" not in str(refused.value)
+    assert not [path for path in state.rglob("*") if path.is_file()]
+
+
+def test_another_signature_fetches_nothing_anew(served: tuple[Path, Server, str], tmp_path: Path) -> None:
+    _, server, url = served
+    for signature in ("one", "two"):
+        assert texts(TextFilesSource(name="web", pattern=f"{url}?signature={signature}"), tmp_path) == ["First."]
+    assert len(server.requested) == 1
 
 
 def test_a_pattern_finds_the_files_of_a_store(tmp_path: Path, state: Path) -> None:
@@ -112,5 +139,5 @@ def test_a_pattern_finds_the_files_of_a_store(tmp_path: Path, state: Path) -> No
         "memory:///bucket/docs/a.txt",
         "memory:///bucket/docs/b.txt",
     ]
-    assert not list(state.rglob("*.partial"))
+    assert not list(state.rglob(".partial*"))
     fs.rm("/bucket", recursive=True)

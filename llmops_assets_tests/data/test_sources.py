@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.python_stdlib import read_python_stdlib
 from llmops_assets.data.python_topics import read_python_topics
+from llmops_assets.data.record_files import UnreadableFileError
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason
 from llmops_assets.data.sources import read_corpus_source, read_sft_source, source_hash
 from llmops_assets.data.specs import (
@@ -77,6 +79,12 @@ def test_files_of_three_kinds_are_read_and_broken_text_is_quarantined(tmp_path: 
     ]
     [bad] = [record for record in records if isinstance(record, QuarantinedRecord)]
     assert (bad.origin_file, bad.line, bad.reason) == ("docs/d.txt", 2, Reason.INVALID_UTF8)
+
+
+def test_a_packed_text_that_breaks_off_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"Text." * 100)[:-9])
+    with pytest.raises(UnreadableFileError, match=r"a\.txt\.gz: cannot be read to its end"):
+        list(read_corpus_source(TextFilesSource(name="a", pattern="*.gz"), tmp_path))
 
 
 def test_lines_and_paragraphs_can_be_documents(tmp_path: Path) -> None:

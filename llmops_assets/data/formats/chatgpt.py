@@ -32,14 +32,14 @@ class _Tree:
 
     def path(self, last: str) -> list[str]:
         """Return the ids from the root to `last`."""
-        ids: list[str] = []
+        ids: dict[str, None] = {}  # keeps their order
         at: object = last
         while isinstance(at, str) and at in self.nodes:
             if at in ids:
                 raise RecordError(Reason.WRONG_TYPE, f"`mapping` goes round in a circle at {at!r}")
-            ids.append(at)
+            ids[at] = None
             at = self.nodes[at].get("parent")
-        return ids[::-1]
+        return list(ids)[::-1]
 
     def children(self, identity: str) -> list[str]:
         children = self.nodes[identity].get("children")
@@ -54,7 +54,7 @@ class _Tree:
             return None
         author, content = message.get("author"), message.get("content")
         role = author.get("role") if isinstance(author, Mapping) else None
-        if role not in _SPEAKERS or message.get("recipient", "all") != "all" or not isinstance(content, Mapping):
+        if role not in _SPEAKERS or not isinstance(content, Mapping) or _is_hidden(message):
             return None
         text = _text(content, identity)
         return (role, text) if text.strip() else None
@@ -80,8 +80,8 @@ def regenerated(value: Record) -> Iterator[tuple[Turns, str, str]]:
     path = tree.path(tree.current)
     for index, identity in enumerate(path[:-1]):
         siblings = [child for child in tree.children(identity) if child != path[index + 1]]
-        prompt = _turns(tree, path[: index + 1])
-        if not siblings or not prompt or prompt[-1]["role"] != "user":
+        prompt = _turns(tree, path[: index + 1]) if siblings else []
+        if not prompt or prompt[-1]["role"] != "user":
             continue
         kept = _answer(tree, path[index + 1 :])
         for sibling in siblings:
@@ -110,10 +110,18 @@ def _answer(tree: _Tree, ids: list[str]) -> str:
 
 def _newest_below(tree: _Tree, identity: str) -> list[str]:
     """Return the ids from `identity` down to a leaf, by the last child of each: the newest."""
-    ids = [identity]
-    while (below := tree.children(ids[-1])) and below[-1] not in ids:
-        ids.append(below[-1])
-    return ids
+    ids = {identity: None}
+    while (below := tree.children(identity)) and below[-1] not in ids:
+        identity = below[-1]
+        ids[identity] = None
+    return list(ids)
+
+
+def _is_hidden(message: Mapping[str, Any]) -> bool:
+    """Return whether a message goes to a tool, or is not shown."""
+    metadata = message.get("metadata")
+    unseen = isinstance(metadata, Mapping) and metadata.get("is_visually_hidden_from_conversation")
+    return message.get("recipient") not in (None, "all") or bool(unseen)
 
 
 def _text(content: Mapping[str, Any], identity: str) -> str:

@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 ConversationFormat = Literal[
     "auto", "messages", "sharegpt", "prompt_completion", "alpaca", "dolly", "kd", "self_instruct", "chatgpt"
 ]
-# Wikipedia's marks of footnotes, which dolly's contexts and answers are full of.
+# Wikipedia's marks of footnotes.
 _CITATION = re.compile(r"\[\d{1,3}\]")
 
 
@@ -68,15 +68,17 @@ def _alpaca(value: Record) -> tuple[Message, ...]:
     turns = [{"role": role, "content": text} for pair in history for role, text in zip(_SIDES, pair, strict=True)]
     turns.append({"role": "user", "content": _question(value, "input")})
     turns.append({"role": "assistant", "content": value["output"]})
-    return messages_of(_with_system(value, turns), key="history + instruction + output")
+    key = "history + instruction + output"
+    return messages_of(_with_system(value, turns), key=key, tools=value.get("tools"))
 
 
 def _dolly(value: Record) -> tuple[Message, ...]:
-    turns = [
-        {"role": "user", "content": _without_citations(_question(value, "context"))},
-        {"role": "assistant", "content": _without_citations(value["response"])},
-    ]
-    return messages_of(turns, key="instruction + response")
+    """Databricks' dolly. Where there is a context, it and the answer are quoted with the marks of its footnotes."""
+    question, answer = _question(value, "context"), value["response"]
+    if value.get("context"):
+        question, answer = (_CITATION.sub("", text) if isinstance(text, str) else text for text in (question, answer))
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return messages_of(_with_system(value, turns), key="instruction + response", tools=value.get("tools"))
 
 
 def _kd(value: Record) -> tuple[Message, ...]:
@@ -85,7 +87,7 @@ def _kd(value: Record) -> tuple[Message, ...]:
         {"role": "user", "content": value["input"]},
         {"role": "assistant", "content": value["teacher_output"]},
     ]
-    return messages_of(_with_system(value, turns), key="input + teacher_output")
+    return messages_of(_with_system(value, turns), key="input + teacher_output", tools=value.get("tools"))
 
 
 def _self_instruct(value: Record) -> tuple[Message, ...]:
@@ -97,7 +99,7 @@ def _self_instruct(value: Record) -> tuple[Message, ...]:
         raise RecordError(Reason.WRONG_TYPE, f"`instances` has {len(instances)}; write one record for each")
     if "output" not in instances[0]:
         raise RecordError(Reason.MISSING_FIELD, "`instances[0]` has no `output`")
-    return _alpaca({"instruction": value["instruction"], **instances[0]})
+    return _alpaca({**value, **instances[0]})
 
 
 _SIDES = ("user", "assistant")
@@ -136,7 +138,3 @@ def _as_turns(value: object, key: str, role: str) -> list[Any]:
     if not isinstance(value, str):
         raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(value).__name__}, neither a string nor turns")
     return [{"role": role, "content": value}]
-
-
-def _without_citations(text: Any) -> Any:
-    return _CITATION.sub("", text) if isinstance(text, str) else text

@@ -63,6 +63,8 @@ def parse_comparisons(value: Record, layout: PreferenceFormat = "auto") -> list[
 
 
 def _comparison(chosen: tuple[Message, ...], rejected: tuple[Message, ...], layout: str) -> Comparison:
+    if not (chosen[-1].trained and rejected[-1].trained):
+        raise RecordError(Reason.WRONG_TYPE, "an answer that is compared has `weight` 0, which keeps loss off it")
     if chosen[:-1] != rejected[:-1]:
         raise RecordError(Reason.DIFFERENT_PROMPTS, "the two answers do not follow the same prompt")
     if comparison_key(chosen[-1].content) == comparison_key(rejected[-1].content):
@@ -94,8 +96,7 @@ def _prompt(value: Record, key: str) -> list[Any]:
         prompt = [{"role": "user", "content": prompt}]
     if not isinstance(prompt, list):
         raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(prompt).__name__}, neither a string nor turns")
-    system = value.get("system")
-    return [{"role": "system", "content": system}, *prompt] if system else list(prompt)
+    return list(_with_system(value, prompt))
 
 
 def _answered(value: Record, prompt: list[Any], prompt_key: str, side: str) -> tuple[Message, ...]:
@@ -114,18 +115,26 @@ def _transcripts(value: Record) -> list[Dialogues]:
 
 def _dialogue(value: Record, side: str) -> tuple[Message, ...]:
     given = value[side]
-    return messages_of(turns_of_transcript(given, side) if isinstance(given, str) else given, key=side)
+    turns = turns_of_transcript(given, side) if isinstance(given, str) else given
+    return messages_of(_with_system(value, turns), key=side, tools=value.get("tools"))
+
+
+def _with_system(value: Record, turns: Any) -> Any:
+    """Put a record's own `system` text before its turns."""
+    system = value.get("system")
+    return [{"role": "system", "content": system}, *turns] if system and isinstance(turns, list) else turns
 
 
 def _arena(value: Record) -> list[Dialogues]:
     """Exports of Chatbot Arena: two dialogues and who won."""
     winner = value["winner"]
-    if not isinstance(winner, str) or (winner not in _WINNERS and not winner.startswith("tie")):
+    tied = isinstance(winner, str) and winner.startswith(("tie", "both"))
+    if not isinstance(winner, str) or (winner not in _WINNERS and not tied):
         raise RecordError(Reason.WRONG_TYPE, f"`winner` is {winner!r}; known are model_a, model_b and tie")
-    if winner.startswith("tie"):
+    if tied:
         raise RecordError(Reason.TIE, f"`winner` is {winner!r}")
     chosen, rejected = _WINNERS[winner]
-    return [(messages_of(value[chosen], key=chosen), messages_of(value[rejected], key=rejected))]
+    return [(_dialogue(value, chosen), _dialogue(value, rejected))]
 
 
 def _chatgpt(value: Record) -> Iterator[Dialogues]:

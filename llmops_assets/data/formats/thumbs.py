@@ -17,4 +17,7 @@ def parse_thumb(value: Mapping[str, Any], layout: ConversationFormat = "auto") -
     label = value["label"]
     if not isinstance(label, bool):
         raise RecordError(Reason.WRONG_TYPE, f"`label` is {label!r}, not true (thumb up) or false")
-    return (*parse_conversation(value, layout), label)
+    name, messages = parse_conversation(value, layout)
+    if not messages[-1].trained:
+        raise RecordError(Reason.WRONG_TYPE, "the answer that is judged has `weight` 0, which keeps loss off it")
+    return name, messages, label

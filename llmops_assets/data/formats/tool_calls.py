@@ -2,13 +2,14 @@
 
 The format is that of NousResearch's Hermes Function Calling and of Qwen2.5: the functions stand in the system turn
 between `<tools>` tags, a call in the assistant's turn between `<tool_call>` tags, its result in a user turn between
-`<tool_response>` tags. Rendered so, a conversation reads as Qwen2.5's own chat template would write it.
+`<tool_response>` tags. A conversation with a system turn then reads as Qwen2.5's own chat template would write it.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from llmops_assets.data.jsonl import parse_json
 from llmops_assets.data.records import Reason, RecordError
 
 _SYSTEM = """# Tools
@@ -37,6 +38,11 @@ def tools_text(tools: object) -> str:
         raise RecordError(Reason.WRONG_TYPE, f"`tools` is a {type(listed).__name__}, not a list of functions")
     functions = [json.dumps(_function(tool, f"tools[{i}]"), ensure_ascii=False) for i, tool in enumerate(listed)]
     return _SYSTEM.format(functions="\n".join(functions)) if functions else ""
+
+
+def says_tools_alone(system: str) -> bool:
+    """Return whether a system turn holds `tools_text` with nothing before it: a system prompt is still missing."""
+    return system.startswith(_SYSTEM[: _SYSTEM.index("{functions}")])
 
 
 def calls_text(calls: object, where: str) -> str:
@@ -81,6 +87,6 @@ def _function(tool: object, where: str) -> Mapping[str, Any]:
 
 def _from_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return parse_json(text)
+    except RecordError as error:
         raise RecordError(Reason.INVALID_TOOL_CALL, f"`{where}` is no JSON: {error}") from error

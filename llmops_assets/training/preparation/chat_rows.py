@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from llmops_assets.training.chat_template import assistant_mask, require_trainable_template
+from llmops_assets.training.chat_template import UntrainableTemplate, assistant_mask, require_trainable_template
 from llmops_assets.training.preparation.counts import Counts
 from llmops_assets.training.preparation.job import PreparationSpec
 from llmops_assets.training.preparation.long_conversations import RowTooLong, with_cut_prompt, without_last_turns
@@ -28,7 +28,10 @@ def chat_rows(
     require_trainable_template(tokenizer)
     for where, row in read_rows(path):
         messages = required_messages(where, row, "messages")
-        ids, mask = assistant_mask(tokenizer, messages)
+        try:
+            ids, mask = assistant_mask(tokenizer, messages)
+        except UntrainableTemplate as error:
+            raise UntrainableTemplate(f"{where}: {error}") from error
         if not any(mask):
             raise BrokenRow(f"{where}: the conversation has no assistant turn, so there is nothing to learn from it")
         if len(ids) > spec.max_length:

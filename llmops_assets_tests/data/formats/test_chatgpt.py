@@ -64,6 +64,12 @@ def test_the_kept_branch_is_the_conversation() -> None:
     ]
 
 
+def test_hidden_messages_are_left_out_and_a_recipient_of_null_is_everybody() -> None:
+    hidden = changed("t1", metadata={"is_visually_hidden_from_conversation": True})
+    assert parse_conversation(hidden)[1][-1].content == "One."
+    assert parse_conversation(changed("a3", recipient=None)) == parse_conversation(EXPORT)
+
+
 def test_a_question_without_an_answer_is_left_out() -> None:
     _, messages = parse_conversation({**EXPORT, "current_node": "u2x"})
     assert [message.content for message in messages] == ["What is a list?", "A thing."]

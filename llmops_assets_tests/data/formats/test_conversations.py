@@ -99,6 +99,23 @@ def test_a_record_that_could_be_two_is_refused_with_the_choices_and_read_when_to
     assert parse_conversation(both, "dolly")[1][-1].content == "B."
 
 
+def test_footnote_marks_go_only_where_a_context_is_quoted() -> None:
+    code = {"instruction": "What is a[0]?", "context": "", "response": "The first of a[10]."}
+    assert [message.content for message in parse_conversation(code)[1]] == ["What is a[0]?", "The first of a[10]."]
+
+
+@pytest.mark.parametrize("record", [case[1] for case in PUBLIC], ids=[case[0] for case in PUBLIC])
+def test_system_and_tools_of_a_record_are_read_in_every_layout(record: dict[str, Any]) -> None:
+    begins_with_system = "slimorca", "TRL's conversational prompt and completion"
+    if any(record is case[1] and case[0] in begins_with_system for case in PUBLIC):
+        with pytest.raises(RecordError, match="is by system"):
+            parse_conversation({**record, "system": "Again."})
+        return
+    _, messages = parse_conversation({**record, "system": "Be kind.", "tools": [{"name": "f"}]})
+    assert messages[0].role == "system"
+    assert messages[0].content.startswith("Be kind.\n\n# Tools") and '"name": "f"' in messages[0].content
+
+
 def test_columns_that_other_rows_fill_do_not_count() -> None:
     row = {"instruction": "Sum up.", "output": "A.", "messages": None, "response": None}
     assert parse_conversation(row)[0] == "alpaca"

@@ -73,9 +73,11 @@ def test_a_transcript_keeps_all_turns_before_the_answer() -> None:
     assert [message.content for message in found.prompt] == ["A?", "One: two.\n\nwith a gap", "B?"]
 
 
-def test_a_system_text_opens_the_prompt() -> None:
-    [found] = parse_comparisons({"system": "Think.", "question": "Why?", "chosen": "Good.", "rejected": "Bad."})
+@pytest.mark.parametrize("value", [case[1] for case in PUBLIC], ids=[case[0] for case in PUBLIC])
+def test_system_and_tools_of_a_record_open_the_prompt_in_every_layout(value: dict[str, Any]) -> None:
+    [found] = parse_comparisons({**value, "system": "Think.", "tools": [{"name": "f"}]})
     assert [message.role for message in found.prompt] == ["system", "user"]
+    assert found.prompt[0].content.startswith("Think.\n\n# Tools")
 
 
 PAIR = {"prompt": "Why?", "chosen": "Good.", "rejected": "Bad."}
@@ -104,6 +106,12 @@ PAIR = {"prompt": "Why?", "chosen": "Good.", "rejected": "Bad."}
             "chosen[1]",
         ),
         ({"conversation_a": BAD, "conversation_b": GOOD, "winner": "tie (bothbad)"}, Reason.TIE, "bothbad"),
+        ({"conversation_a": BAD, "conversation_b": GOOD, "winner": "both_bad"}, Reason.TIE, "both_bad"),
+        (
+            {"chosen": [GOOD[0], GOOD[1] | {"weight": 1}], "rejected": [BAD[0], {**BAD[1], "weight": 0}]},
+            Reason.EMPTY,
+            "every assistant turn of `rejected` has weight 0",
+        ),
         ({"conversation_a": BAD, "conversation_b": GOOD, "winner": 2}, Reason.WRONG_TYPE, "`winner`"),
     ],
 )

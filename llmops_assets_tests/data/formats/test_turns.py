@@ -90,6 +90,9 @@ def test_weight_zero_keeps_loss_off_an_answer_and_means_nothing_on_a_question() 
         ([RESULT, CALL], Reason.BAD_TURN_ORDER, "a call that was not made"),
         ([USER, ASSISTANT, RESULT, ASSISTANT], Reason.BAD_TURN_ORDER, "messages[2]"),
         ([USER, {"from": "function_call", "value": "add(1)"}], Reason.INVALID_TOOL_CALL, "messages[1].value"),
+        ([USER, {"from": "function_call", "value": "1" * 5000}], Reason.INVALID_TOOL_CALL, "messages[1].value"),
+        ([USER, {"from": "function_call", "value": '{"name": "\\ud800"}'}], Reason.INVALID_TOOL_CALL, "surrogate"),
+        ([USER, {"from": "function_call", "value": '{"name": NaN}'}], Reason.INVALID_TOOL_CALL, "NaN"),
         ([USER, {"from": "function_call", "value": "[]"}], Reason.INVALID_TOOL_CALL, "no call"),
         ([USER, {"from": "function_call", "value": '{"arguments": {}}'}], Reason.INVALID_TOOL_CALL, "`name`"),
         (
