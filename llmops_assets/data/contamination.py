@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llmops_assets.data.normalize import comparison_key
-from llmops_assets.data.shingles import Hashes, shingle_hashes
 
 RUN_WORDS = 13
 CONTAINED_SHARE = 0.5
@@ -30,18 +27,15 @@ class Overlap:
 
 def contained_shares(texts: Sequence[str], train: Iterable[str]) -> list[float]:
     """Return for each text the share of its runs of 13 words that occur in `train` (GPT-3, arXiv 2005.14165)."""
+    # numpy is for those who build, not for the code location, which imports this module.
+    import numpy as np
+
+    from llmops_assets.data.shingles import share_in, shingle_hashes
+
     seen = [np.unique(batch.hashes) for batch in shingle_hashes(train, RUN_WORDS)]
     known = np.unique(np.concatenate(seen)) if seen else np.zeros(0, np.uint64)
     batches = shingle_hashes(texts, RUN_WORDS)
-    return [_share_in(known, batch.of(index)) for batch in batches for index in range(len(batch))]
-
-
-def _share_in(known: Hashes, runs: Hashes) -> float:
-    """Return the share of `runs` that is in `known`, which is sorted."""
-    if not len(known):
-        return 0.0
-    places = np.minimum(np.searchsorted(known, runs), len(known) - 1)
-    return float((known[places] == runs).mean())
+    return [share_in(known, batch.of(index)) for batch in batches for index in range(len(batch))]
 
 
 def overlap(train: Path, heldout: Path) -> list[Overlap]:

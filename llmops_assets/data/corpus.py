@@ -7,7 +7,6 @@ from pathlib import Path
 
 from llmops_assets.data.chunking import chunk
 from llmops_assets.data.contamination import CONTAINED_SHARE, RUN_WORDS, contained_shares
-from llmops_assets.data.dedup import find_duplicates
 from llmops_assets.data.filters import reason_to_drop
 from llmops_assets.data.jsonl import excerpt, write_json, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
@@ -116,6 +115,9 @@ def _filtered(documents: list[Document], spec: CorpusSpec, quarantine: Quarantin
 
 
 def _without_duplicates(documents: list[Document], spec: CorpusSpec, quarantine: Quarantine) -> list[Document]:
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.dedup import find_duplicates
+
     duplicates = find_duplicates([document.body for document in documents], spec.near_duplicate_threshold)
     for duplicate in duplicates:
         detail = f"Jaccard similarity {duplicate.similarity:.2f} with {documents[duplicate.kept].id}"

@@ -61,6 +61,14 @@ def shingle_hashes(texts: Iterable[str], size: int) -> Iterator[Shingled]:
         yield _shingled(batch, size)
 
 
+def share_in(known: Hashes, shingles: Hashes) -> float:
+    """Return the share of `shingles`, at least one, that is in `known`, which is sorted."""
+    if not len(known):
+        return 0.0
+    places = np.minimum(np.searchsorted(known, shingles), len(known) - 1)
+    return float((known[places] == shingles).mean())
+
+
 def _shingled(texts: list[str], size: int) -> Shingled:
     folded = [text.casefold() for text in texts]
     ends = np.cumsum(np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded)))
