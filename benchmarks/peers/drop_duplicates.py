@@ -31,7 +31,7 @@ def ours(texts: list[str], threshold: float) -> list[int]:
 
 
 def rensa(texts: list[str], threshold: float) -> list[int]:
-    from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportAttributeAccessIssue]
+    from rensa import RMinHash, RMinHashLSH  # pyright: ignore
 
     index = RMinHashLSH(threshold, PERMUTATIONS, num_bands=16)
     kept: dict[int, RMinHash] = {}
@@ -48,7 +48,7 @@ def rensa(texts: list[str], threshold: float) -> list[int]:
 
 
 def rensa_c(texts: list[str], threshold: float) -> list[int]:
-    from rensa import CMinHash, CMinHashDeduplicator  # pyright: ignore[reportAttributeAccessIssue]
+    from rensa import CMinHash, CMinHashDeduplicator  # pyright: ignore
 
     index = CMinHashDeduplicator(threshold, num_perm=PERMUTATIONS, seed=42)
     dropped = []
