@@ -13,6 +13,7 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 WORDS, PERMUTATIONS = 5, 128
 _WORD = re.compile(r"\w+")
@@ -33,18 +34,12 @@ def ours(texts: list[str], threshold: float) -> list[int]:
 def rensa(texts: list[str], threshold: float) -> list[int]:
     from rensa import RMinHash, RMinHashLSH  # pyright: ignore
 
-    index = RMinHashLSH(threshold, PERMUTATIONS, num_bands=16)
-    kept: dict[int, RMinHash] = {}
-    dropped = []
-    for number, text in enumerate(texts):
+    def signature_of(text: str) -> RMinHash:
         signature = RMinHash(num_perm=PERMUTATIONS, seed=42)
         signature.update(shingles(text))
-        if any(signature.jaccard(kept[other]) >= threshold for other in index.query(signature)):
-            dropped.append(number)
-        else:
-            index.insert(number, signature)
-            kept[number] = signature
-    return dropped
+        return signature
+
+    return _verified(texts, threshold, signature_of, RMinHashLSH(threshold, PERMUTATIONS, num_bands=16))
 
 
 def rensa_c(texts: list[str], threshold: float) -> list[int]:
@@ -87,12 +82,20 @@ def gaoya(texts: list[str], threshold: float) -> list[int]:
 def datasketch(texts: list[str], threshold: float) -> list[int]:
     from datasketch import MinHash, MinHashLSH  # pyright: ignore[reportMissingImports]
 
-    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-    kept: dict[int, MinHash] = {}
-    dropped = []
-    for number, text in enumerate(texts):
+    def signature_of(text: str) -> MinHash:
         signature = MinHash(num_perm=PERMUTATIONS)
         signature.update_batch([shingle.encode() for shingle in shingles(text)])
+        return signature
+
+    return _verified(texts, threshold, signature_of, MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS))
+
+
+def _verified(texts: list[str], threshold: float, signature_of: Callable[[str], Any], index: Any) -> list[int]:
+    """Drop the texts whose signature is like that of an earlier one that stayed and shares a band with it."""
+    kept: dict[int, Any] = {}
+    dropped = []
+    for number, text in enumerate(texts):
+        signature = signature_of(text)
         if any(signature.jaccard(kept[other]) >= threshold for other in index.query(signature)):
             dropped.append(number)
         else:

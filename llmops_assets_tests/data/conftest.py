@@ -1,7 +1,9 @@
 """A small real tokenizer with ChatML markers, and a way to write source files."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -10,6 +12,7 @@ from llmops_assets.data.corpus import build_corpus
 from llmops_assets.data.specs import ConversationFilesSource, CorpusSpec, PythonTopicsSource, TextFilesSource
 from llmops_assets.data.tokens import TokenCounter
 
+Source = TypeVar("Source", TextFilesSource, ConversationFilesSource)
 MARKERS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -50,25 +53,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Pa
 @pytest.fixture
 def files_source(tmp_path: Path) -> Callable[..., TextFilesSource]:
     """Writes lines to a file in `tmp_path` and returns a source of documents that reads it."""
-
-    def write(name: str, *lines: str | bytes) -> TextFilesSource:
-        _write(tmp_path / name, lines)
-        return TextFilesSource(name=Path(name).stem, pattern=name, license="CC0-1.0")
-
-    return write
+    return partial(_written, TextFilesSource, tmp_path)
 
 
 @pytest.fixture
 def conversations_source(tmp_path: Path) -> Callable[..., ConversationFilesSource]:
     """Writes lines to a file in `tmp_path` and returns a source of conversations that reads it."""
-
-    def write(name: str, *lines: str | bytes) -> ConversationFilesSource:
-        _write(tmp_path / name, lines)
-        return ConversationFilesSource(name=Path(name).stem, pattern=name, license="CC0-1.0")
-
-    return write
+    return partial(_written, ConversationFilesSource, tmp_path)
 
 
-def _write(path: Path, lines: tuple[str | bytes, ...]) -> None:
+def _written(kind: type[Source], folder: Path, name: str, *lines: str | bytes) -> Source:
     raw = [line if isinstance(line, bytes) else line.encode("utf-8") for line in lines]
-    path.write_bytes(b"".join(line + b"\n" for line in raw))
+    (folder / name).write_bytes(b"".join(line + b"\n" for line in raw))
+    return kind(name=Path(name).stem, pattern=name, license="CC0-1.0")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from llmops_assets.data.formats.chatgpt import kept_turns
 from llmops_assets.data.formats.detection import detect
-from llmops_assets.data.formats.turns import messages_of
+from llmops_assets.data.formats.turns import messages_of, with_system
 from llmops_assets.data.records import Message, Reason, RecordError
 
 Record = Mapping[str, Any]
@@ -44,11 +44,11 @@ def parse_conversation(value: Record, layout: ConversationFormat = "auto") -> tu
 
 
 def _messages(value: Record) -> tuple[Message, ...]:
-    return messages_of(_with_system(value, value["messages"]), key="messages", tools=value.get("tools"))
+    return messages_of(with_system(value, value["messages"]), key="messages", tools=value.get("tools"))
 
 
 def _sharegpt(value: Record) -> tuple[Message, ...]:
-    return messages_of(_with_system(value, value["conversations"]), key="conversations", tools=value.get("tools"))
+    return messages_of(with_system(value, value["conversations"]), key="conversations", tools=value.get("tools"))
 
 
 def _prompt_completion(value: Record) -> tuple[Message, ...]:
@@ -57,7 +57,7 @@ def _prompt_completion(value: Record) -> tuple[Message, ...]:
         *_as_turns(value["prompt"], "prompt", "user"),
         *_as_turns(value["completion"], "completion", "assistant"),
     ]
-    return messages_of(_with_system(value, turns), key="prompt + completion", tools=value.get("tools"))
+    return messages_of(with_system(value, turns), key="prompt + completion", tools=value.get("tools"))
 
 
 def _alpaca(value: Record) -> tuple[Message, ...]:
@@ -69,7 +69,7 @@ def _alpaca(value: Record) -> tuple[Message, ...]:
     turns.append({"role": "user", "content": _question(value, "input")})
     turns.append({"role": "assistant", "content": value["output"]})
     key = "history + instruction + output"
-    return messages_of(_with_system(value, turns), key=key, tools=value.get("tools"))
+    return messages_of(with_system(value, turns), key=key, tools=value.get("tools"))
 
 
 def _dolly(value: Record) -> tuple[Message, ...]:
@@ -78,7 +78,7 @@ def _dolly(value: Record) -> tuple[Message, ...]:
     if value.get("context"):
         question, answer = (_CITATION.sub("", text) if isinstance(text, str) else text for text in (question, answer))
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return messages_of(_with_system(value, turns), key="instruction + response", tools=value.get("tools"))
+    return messages_of(with_system(value, turns), key="instruction + response", tools=value.get("tools"))
 
 
 def _kd(value: Record) -> tuple[Message, ...]:
@@ -87,7 +87,7 @@ def _kd(value: Record) -> tuple[Message, ...]:
         {"role": "user", "content": value["input"]},
         {"role": "assistant", "content": value["teacher_output"]},
     ]
-    return messages_of(_with_system(value, turns), key="input + teacher_output", tools=value.get("tools"))
+    return messages_of(with_system(value, turns), key="input + teacher_output", tools=value.get("tools"))
 
 
 def _self_instruct(value: Record) -> tuple[Message, ...]:
@@ -122,14 +122,6 @@ def _question(value: Record, more: str) -> str:
         if not isinstance(part, str):
             raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(part).__name__}, not a string")
     return "\n\n".join(part for part in parts if part.strip())
-
-
-def _with_system(value: Record, turns: Any) -> Any:
-    """Put a record's own `system` text before its turns."""
-    system = value.get("system")
-    if system in (None, "") or not isinstance(turns, list):
-        return turns
-    return [{"role": "system", "content": system}, *turns]
 
 
 def _as_turns(value: object, key: str, role: str) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from llmops_assets.data.formats.chatgpt import regenerated
 from llmops_assets.data.formats.detection import detect
 from llmops_assets.data.formats.transcripts import turns_of_transcript
-from llmops_assets.data.formats.turns import messages_of
+from llmops_assets.data.formats.turns import messages_of, with_system
 from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.records import Message, Reason, RecordError
 
@@ -96,7 +96,7 @@ def _prompt(value: Record, key: str) -> list[Any]:
         prompt = [{"role": "user", "content": prompt}]
     if not isinstance(prompt, list):
         raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(prompt).__name__}, neither a string nor turns")
-    return list(_with_system(value, prompt))
+    return list(with_system(value, prompt))
 
 
 def _answered(value: Record, prompt: list[Any], prompt_key: str, side: str) -> tuple[Message, ...]:
@@ -116,13 +116,7 @@ def _transcripts(value: Record) -> list[Dialogues]:
 def _dialogue(value: Record, side: str) -> tuple[Message, ...]:
     given = value[side]
     turns = turns_of_transcript(given, side) if isinstance(given, str) else given
-    return messages_of(_with_system(value, turns), key=side, tools=value.get("tools"))
-
-
-def _with_system(value: Record, turns: Any) -> Any:
-    """Put a record's own `system` text before its turns."""
-    system = value.get("system")
-    return [{"role": "system", "content": system}, *turns] if system and isinstance(turns, list) else turns
+    return messages_of(with_system(value, turns), key=side, tools=value.get("tools"))
 
 
 def _arena(value: Record) -> list[Dialogues]:

@@ -60,6 +60,14 @@ def messages_of(value: object, *, key: str = "messages", tools: object = None) -
     return messages
 
 
+def with_system(record: Mapping[str, Any], turns: Any) -> Any:
+    """Return `turns`, if they are a list, with the record's own `system` text before them."""
+    system = record.get("system")
+    if system in (None, "") or not isinstance(turns, list):
+        return turns
+    return [{"role": "system", "content": system}, *turns]
+
+
 def _turn(turn: object, where: str) -> _Turn:
     if not isinstance(turn, Mapping):
         raise RecordError(Reason.WRONG_TYPE, f"`{where}` is a {type(turn).__name__}, not an object")
