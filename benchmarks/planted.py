@@ -1,4 +1,4 @@
-"""Texts with planted duplicates: words by their frequency in Python's documentation, copies above and below a threshold.
+"""Texts with planted duplicates: words by their frequency in Python's documentation, copies beside a threshold.
 
 The truth is a cluster per original: itself and its copies, of which all but one should go. Some libraries keep the
 first one, others any of them; which one it is makes neither right nor wrong.
@@ -16,14 +16,15 @@ _MEAN_WORDS, _DEVIATION, _FEWEST_WORDS = 330, 60, 60
 
 
 class Vocabulary:
-    """The words of Python's language reference, drawn as often as they occur there."""
+    """The words of Python's language reference, drawn as often as they occur there; those that `word` matches."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: str = r"\w+") -> None:
         from llmops_assets.data.python_topics import read_python_topics
         from llmops_assets.data.specs import PythonTopicsSource
 
         documents = read_python_topics(PythonTopicsSource(name="topics"))
-        counts = Counter(word for document in documents for word in re.findall(r"\w+", document.text.lower()))
+        found = (match for document in documents for match in re.findall(r"\w+", document.text.lower()))
+        counts = Counter(match for match in found if re.fullmatch(word, match))
         self._words = list(counts)
         self._weights = list(accumulate(counts.values()))
 
