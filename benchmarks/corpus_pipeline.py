@@ -6,7 +6,7 @@
 Documents are about 2 KB (benchmarks/planted_corpus.py); the rules are the same for all (benchmarks/peers/
 clean_corpus.py). One in ten documents is a near copy of an earlier one, one in twenty the same but for white space, one
 in twenty a copy that must stay, one in ten of low quality. Subjects run one after the other, each in a process and an
-environment of its own, on files that are made once; what they print goes to a file beside their output.
+environment of its own; what they print goes to a file of the state folder.
 
 CPU seconds and peak memory are those of the process and of all that it started. Recall and precision are those of the
 duplicates, by clusters (benchmarks/planted.py). A subject that would take hours at a size is left out there, unless
@@ -86,11 +86,15 @@ def main() -> None:
     folder = state_dir() / "benchmarks" / "corpus_pipeline"
     results: list[Result] = []
     for count in options.documents:
-        (folder / str(count)).mkdir(parents=True, exist_ok=True)
-        corpus = make_corpus(folder / str(count) / "documents.jsonl", count)
+        # Alone in its folder, which is what datatrove reads.
+        file = folder / f"documents-{count}" / "documents.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        corpus = make_corpus(file, count)
         for name in options.subjects:
             if options.all or count <= SUBJECTS[name].most_documents:
                 results.append(run(name, corpus, folder / f"{name}-{count}"))
+        # A million documents are 2 GB.
+        corpus.file.unlink()
     report = "\n".join(_report(results))
     print(report)
     (folder / "report.md").write_text(report, encoding="utf-8")

@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.peers.meters import cpu_seconds, peak_kib
 
 WORDS, PERMUTATIONS = 5, 128
-# A cosine. At 0.9, semhash's default, half of what is dropped is wrong; at 0.98 a third of the copies is missed.
+# A cosine. At 0.9, semhash's default, most of what is dropped is wrong; at 0.98 a third of the copies stays.
 SEMHASH_THRESHOLD = 0.95
 _WORD = re.compile(r"\w+")
 
