@@ -15,27 +15,21 @@ duplicates, by clusters (benchmarks/planted.py). A subject that would take hours
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks.peers.environments import peer_environment
 from benchmarks.planted import recall_and_precision
 from benchmarks.planted_corpus import LOW_QUALITY, Corpus, Kind, make_corpus
-from llmops_assets.errors import LlmopsError
+from benchmarks.watched import run_watched
 from llmops_assets.settings import state_dir
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SCRIPT = _ROOT / "benchmarks" / "peers" / "clean_corpus.py"
 _TOKENIZER = _ROOT / "llmops_assets" / "base_model" / "apidocs_qwen2" / "tokenizer.json"
-_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,10 +71,6 @@ class Result:
     rules: dict[str, int]
 
 
-class SubjectFailed(LlmopsError):
-    """A subject ended with an error; its output is in the file that the message names."""
-
-
 def main() -> None:
     options = _options()
     folder = state_dir() / "benchmarks" / "corpus_pipeline"
@@ -107,18 +97,11 @@ def run(name: str, corpus: Corpus, folder: Path) -> Result:
     """
     subject = SUBJECTS[name]
     python = peer_environment(subject.environment) / "bin" / "python" if subject.environment else sys.executable
-    out, log = folder / "out", folder / "output.log"
+    out = folder / "out"
     shutil.rmtree(folder, ignore_errors=True)
     out.mkdir(parents=True)
-    command = [str(python), str(_SCRIPT), subject.script_name, str(corpus.file), str(out)]
-    command += [str(subject.tokenizer)] if subject.tokenizer else []
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": str(_ROOT)}, stdout=stream, stderr=stream, cwd=folder
-        )
-        peak_kib = _peak_kib_until_end(process)
-    if process.returncode:
-        raise SubjectFailed(f"{name} did not end well; see {log}, or leave it out with --subjects")
+    command = [python, _SCRIPT, subject.script_name, corpus.file, out]
+    peak_kib = run_watched(name, command + ([subject.tokenizer] if subject.tokenizer else []), folder / "output.log")
     result = _judged(name, corpus, out / "result.json", peak_kib)
     shutil.rmtree(out)
     print(f"{name}: {len(corpus) / result.cpu_seconds:,.0f} of {len(corpus):,} documents per CPU-second", flush=True)
@@ -142,22 +125,6 @@ def _judged(name: str, corpus: Corpus, file: Path, peak_kib: int) -> Result:
         lost=len(kinds) - low,
         rules=found["rules"],
     )
-
-
-def _peak_kib_until_end(process: subprocess.Popen[bytes]) -> int:
-    """Return the largest sum of the resident sizes of `process` and all below it, as looks from outside find it."""
-    top = psutil.Process(process.pid)
-    peak = 0
-    while process.poll() is None:
-        sizes = 0
-        try:
-            for one in [top, *top.children(recursive=True)]:
-                sizes += one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-        peak = max(peak, sizes)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    return peak // 1024
 
 
 def _report(results: Sequence[Result]) -> Iterator[str]:

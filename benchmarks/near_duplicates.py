@@ -13,9 +13,7 @@ own; what they print goes to a file beside the texts.
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,12 +21,11 @@ from pathlib import Path
 
 from benchmarks.peers.environments import peer_environment
 from benchmarks.planted import THRESHOLD, Vocabulary, copy_of, recall_and_precision
-from llmops_assets.errors import LlmopsError
+from benchmarks.watched import run_watched
 from llmops_assets.settings import state_dir
 
 SEED = 7
-_ROOT = Path(__file__).resolve().parents[1]
-_SCRIPT = _ROOT / "benchmarks" / "peers" / "drop_duplicates.py"
+_SCRIPT = Path(__file__).resolve().parent / "peers" / "drop_duplicates.py"
 _TITLES = {
     "ours": "this project",
     "gaoya": "gaoya",
@@ -49,10 +46,6 @@ _ENVIRONMENTS = {
 _DUPLICATES, _NEAR_MISSES = 0.1, 0.1
 
 
-class SubjectFailed(LlmopsError):
-    """A library ended with an error; its output is in the file that the message names."""
-
-
 @dataclass(frozen=True)
 class Texts:
     """A file of texts, and for each copy that is at or above the threshold the number of its original."""
@@ -64,7 +57,10 @@ class Texts:
 
 @dataclass(frozen=True)
 class Result:
-    """What one subject did: CPU seconds, peak memory above what the texts take, and how right it was."""
+    """What one subject did: CPU seconds, peak memory above what it held before, and how right it was.
+
+    Those that read files hold no texts before.
+    """
 
     subject: str
     cpu_seconds: float
@@ -81,12 +77,8 @@ def main() -> None:
     for count in options.texts:
         texts = make_texts(folder / f"texts-{count}.jsonl", count)
         results = [run(subject, texts, folder) for subject in options.subjects]
-        report += [
-            f"## {count:,} texts, {len(texts.original_of):,} planted duplicates",
-            "",
-            *_table(results, count),
-            "",
-        ]
+        title = f"## {count:,} texts, {len(texts.original_of):,} planted duplicates"
+        report += [title, "", *_table(results, count), ""]
     print("\n".join(report))
     (folder / "report.md").write_text("\n".join(report), encoding="utf-8")
 
@@ -120,19 +112,15 @@ def run(subject: str, texts: Texts, folder: Path) -> Result:
     """
     python = sys.executable
     if subject != "ours":
-        python = str(peer_environment(_ENVIRONMENTS.get(subject, "dedup")) / "bin" / "python")
+        python = peer_environment(_ENVIRONMENTS.get(subject, "dedup")) / "bin" / "python"
     out, log = (folder / f"{subject}-{texts.count}.{suffix}" for suffix in ("json", "log"))
-    command = [python, str(_SCRIPT), subject, str(texts.file), str(THRESHOLD), str(out)]
-    with log.open("wb") as stream:
-        variables = os.environ | {"PYTHONPATH": str(_ROOT)}
-        if subprocess.run(command, env=variables, stdout=stream, stderr=stream, check=False).returncode:
-            raise SubjectFailed(f"{subject} did not end well; see {log}, or leave it out with --subjects")
+    peak_kib = run_watched(subject, [python, _SCRIPT, subject, texts.file, str(THRESHOLD), out], log)
     found = json.loads(out.read_text(encoding="utf-8"))
     recall, precision = recall_and_precision(frozenset(found["dropped"]), texts.original_of)
     result = Result(
         subject=subject,
         cpu_seconds=found["cpu_seconds"],
-        more_mib=(found["peak_kib"] - found["texts_kib"]) / 1024,
+        more_mib=(max(peak_kib, found["peak_kib"]) - found["texts_kib"]) / 1024,
         recall=recall,
         precision=precision,
     )

@@ -118,6 +118,7 @@ def _verified(texts: list[str], threshold: float, signature_of: Callable[[str], 
 
 
 def semhash(texts: list[str], threshold: float) -> list[int]:
+    """Drop by SEMHASH_THRESHOLD; `threshold` is of Jaccard similarities."""
     from model2vec import StaticModel  # pyright: ignore[reportMissingImports]
     from safetensors.numpy import load_file
     from semhash import SemHash  # pyright: ignore[reportMissingImports]
@@ -134,6 +135,7 @@ def semhash(texts: list[str], threshold: float) -> list[int]:
 
 
 def datatrove(file: Path, threshold: float, folder: Path, *, spacy: bool = False) -> Iterator[int]:
+    """Drop by the buckets of datatrove_steps, which are made for a threshold of 0.8; it verifies no similarity."""
     from datatrove.pipeline.readers import JsonlReader  # pyright: ignore[reportMissingImports]
     from datatrove.pipeline.writers import JsonlWriter  # pyright: ignore[reportMissingImports]
 
