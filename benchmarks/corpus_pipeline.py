@@ -20,11 +20,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers.environments import peer_environment
 from benchmarks.planted import recall_and_precision
 from benchmarks.planted_corpus import LOW_QUALITY, Corpus, Kind, make_corpus
-from benchmarks.watched import run_watched
+from benchmarks.watched import Cost, run_watched
 from llmops_assets.settings import state_dir
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +58,7 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Result:
-    """What one subject did with one corpus. `lost` documents are clean ones that a filter dropped."""
+    """What one subject did with one corpus. `lost` documents are good ones that a filter dropped."""
 
     subject: str
     documents: int
@@ -97,28 +98,23 @@ def run(name: str, corpus: Corpus, folder: Path) -> Result:
     """
     subject = SUBJECTS[name]
     python = peer_environment(subject.environment) / "bin" / "python" if subject.environment else sys.executable
-    out = folder / "out"
-    shutil.rmtree(folder, ignore_errors=True)
-    out.mkdir(parents=True)
-    command = [python, _SCRIPT, subject.script_name, corpus.file, out]
-    peak_kib = run_watched(name, command + ([subject.tokenizer] if subject.tokenizer else []), folder / "output.log")
-    result = _judged(name, corpus, out / "result.json", peak_kib)
-    shutil.rmtree(out)
+    cost = run_watched(name, [python, _SCRIPT, subject.script_name, corpus.file, subject.tokenizer or ""], folder)
+    result = _judged(name, corpus, cost, json.loads((folder / "answer.json").read_text(encoding="utf-8")))
+    shutil.rmtree(folder / "out")
     print(f"{name}: {len(corpus) / result.cpu_seconds:,.0f} of {len(corpus):,} documents per CPU-second", flush=True)
     return result
 
 
-def _judged(name: str, corpus: Corpus, file: Path, peak_kib: int) -> Result:
-    found = json.loads(file.read_text(encoding="utf-8"))
+def _judged(name: str, corpus: Corpus, cost: Cost, found: dict[str, Any]) -> Result:
     recall, precision = recall_and_precision(frozenset(found["duplicates"]), corpus.original_of)
     kinds = [Kind(corpus.kinds[number]) for number in found["filtered"]]
     low = sum(kind in LOW_QUALITY for kind in kinds)
     return Result(
         subject=name,
         documents=len(corpus),
-        cpu_seconds=found["cpu_seconds"],
-        wall_seconds=found["wall_seconds"],
-        peak_mib=max(peak_kib, found["peak_kib"]) / 1024,
+        cpu_seconds=cost.cpu_seconds,
+        wall_seconds=cost.wall_seconds,
+        peak_mib=cost.peak_kib / 1024,
         recall=recall,
         precision=precision,
         low_quality=low / max(1, sum(Kind(kind) in LOW_QUALITY for kind in corpus.kinds)),

@@ -113,14 +113,14 @@ def run(subject: str, texts: Texts, folder: Path) -> Result:
     python = sys.executable
     if subject != "ours":
         python = peer_environment(_ENVIRONMENTS.get(subject, "dedup")) / "bin" / "python"
-    out, log = (folder / f"{subject}-{texts.count}.{suffix}" for suffix in ("json", "log"))
-    peak_kib = run_watched(subject, [python, _SCRIPT, subject, texts.file, str(THRESHOLD), out], log)
-    found = json.loads(out.read_text(encoding="utf-8"))
-    recall, precision = recall_and_precision(frozenset(found["dropped"]), texts.original_of)
+    out = folder / f"{subject}-{texts.count}"
+    cost = run_watched(subject, [python, _SCRIPT, subject, texts.file, str(THRESHOLD)], out)
+    dropped = frozenset(json.loads((out / "dropped.json").read_text(encoding="utf-8")))
+    recall, precision = recall_and_precision(dropped, texts.original_of)
     result = Result(
         subject=subject,
-        cpu_seconds=found["cpu_seconds"],
-        more_mib=(max(peak_kib, found["peak_kib"]) - found["texts_kib"]) / 1024,
+        cpu_seconds=cost.cpu_seconds,
+        more_mib=(cost.peak_kib - cost.held_kib) / 1024,
         recall=recall,
         precision=precision,
     )

@@ -1,6 +1,6 @@
 """Runs one subject's corpus pipeline, JSONL to JSONL, and writes what it dropped and what that cost.
 
-    python clean_corpus.py SUBJECT DOCUMENTS.jsonl OUT_FOLDER [TOKENIZER.json]
+    python clean_corpus.py SUBJECT DOCUMENTS.jsonl TOKENIZER.json|'' OUT_FOLDER
 
 The work is to normalize, filter, and drop exact and near duplicates; documents equal with case and white space folded
 are exact ones. Started in the environment of its subject, with this project on its path. The rules are those below for
@@ -15,7 +15,6 @@ and why, this project does.
 
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.meters import cpu_seconds, peak_kib
+from benchmarks.peers.meters import Meter
 from llmops_assets.data.normalize import comparison_key, normalize_text
 
 THRESHOLD = 0.8
@@ -238,16 +237,13 @@ SUBJECTS: dict[str, Subject] = {
 
 
 def main() -> None:
-    name, documents, out, *tokenizer = sys.argv[1:]
-    began = time.perf_counter()
-    before = cpu_seconds()
-    answer = SUBJECTS[name](Path(documents), Path(out), Path(tokenizer[0]) if tokenizer else None)
-    cost = {
-        "cpu_seconds": cpu_seconds() - before,
-        "wall_seconds": time.perf_counter() - began,
-        "peak_kib": peak_kib(),
-    }
-    (Path(out) / "result.json").write_text(json.dumps(cost | asdict(answer())), encoding="utf-8")
+    name, documents, tokenizer, folder = sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    out = folder / "out"
+    out.mkdir()
+    meter = Meter()
+    answer = SUBJECTS[name](documents, out, Path(tokenizer) if tokenizer else None)
+    meter.write(folder)
+    (folder / "answer.json").write_text(json.dumps(asdict(answer())), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Runs one library over a file of texts, and writes which it would drop and what that cost.
 
-    python drop_duplicates.py SUBJECT TEXTS.jsonl THRESHOLD OUT.json
+    python drop_duplicates.py SUBJECT TEXTS.jsonl THRESHOLD OUT_FOLDER
 
 Started in the environment of its subject, with this project on its path. Every peer is used as its own documentation
 shows and, semhash apart, gets lower-cased runs of five words. Libraries that are called with texts get them in memory,
@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.meters import cpu_seconds, peak_kib
+from benchmarks.peers.meters import Meter
 
 WORDS, PERMUTATIONS = 5, 128
 # A cosine. At 0.9, semhash's default, most of what is dropped is wrong; at 0.98 a third of the copies stays.
@@ -195,17 +195,17 @@ SUBJECTS_OF_FILES: dict[str, Callable[[Path, float, Path], Iterator[int]]] = {
 
 
 def main() -> None:
-    name, file, threshold, out = sys.argv[1:]
-    with tempfile.TemporaryDirectory(dir=Path(out).parent) as folder:
-        texts = [] if name in SUBJECTS_OF_FILES else _texts(Path(file))
-        held = peak_kib()
-        before = cpu_seconds()
+    name, file, threshold, out = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
+    with tempfile.TemporaryDirectory(dir=out) as folder:
         if name in SUBJECTS_OF_FILES:
-            dropped = SUBJECTS_OF_FILES[name](Path(file), float(threshold), Path(folder))
+            meter = Meter()
+            dropped = SUBJECTS_OF_FILES[name](file, threshold, Path(folder))
         else:
-            dropped = SUBJECTS[name](texts, float(threshold))
-        result = {"cpu_seconds": cpu_seconds() - before, "peak_kib": peak_kib(), "texts_kib": held}
-        Path(out).write_text(json.dumps(result | {"dropped": list(dropped)}), encoding="utf-8")
+            texts = _texts(file)
+            meter = Meter()
+            dropped = SUBJECTS[name](texts, threshold)
+        meter.write(out)
+        (out / "dropped.json").write_text(json.dumps(list(dropped)), encoding="utf-8")
 
 
 def _texts(file: Path) -> list[str]:

@@ -1,13 +1,37 @@
 """What a process has used so far, read inside it. Imports the standard library alone: it runs in every environment."""
 
+import json
 import os
 import resource
+import time
 from pathlib import Path
 
+COST_FILE = "cost.json"
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Fields of /proc/PID/stat behind the name (man 5 proc): the parent, and user and system time, its own and that of the
 # children that it waited for.
 _PARENT, _TIMES = 1, slice(11, 15)
+
+
+class Meter:
+    """Measures from when it is made to when it is asked to write."""
+
+    def __init__(self) -> None:
+        self._held_kib = peak_kib()
+        self._began = time.perf_counter()
+        self._before = cpu_seconds()
+
+    def write(self, folder: Path) -> None:
+        """Write cost.json to `folder`, in one step, as it is waited for."""
+        cost = {
+            "cpu_seconds": cpu_seconds() - self._before,
+            "wall_seconds": time.perf_counter() - self._began,
+            "peak_kib": peak_kib(),
+            "held_kib": self._held_kib,
+        }
+        unfinished = folder / f"{COST_FILE}.unfinished"
+        unfinished.write_text(json.dumps(cost), encoding="utf-8")
+        unfinished.replace(folder / COST_FILE)
 
 
 def cpu_seconds() -> float:
