@@ -26,13 +26,13 @@ from benchmarks.peers.meters import Meter
 from llmops_assets.data.normalize import comparison_key, normalize_text
 
 THRESHOLD = 0.8
-# Gopher's rules as their paper has them (arXiv 2112.11446), and one for repetition: lines and runs of ten words.
+# Gopher's rules as their paper has them (arXiv 2112.11446), those on repetition too, which are datatrove's defaults.
 MIN_WORDS, MAX_WORDS = 50, 100_000
 MIN_WORD_CHARACTERS, MAX_WORD_CHARACTERS = 3, 10
 MAX_SYMBOLS, MAX_BULLET_LINES, MAX_ELLIPSIS_LINES = 0.1, 0.9, 0.3
 MIN_ALPHABETIC_WORDS, MIN_STOP_WORDS = 0.8, 2
-MAX_REPETITION = 0.3
 MAX_BOILERPLATE_LINES = 0.3
+TOKENIZER = Path(__file__).resolve().parents[2] / "llmops_assets" / "base_model" / "apidocs_qwen2" / "tokenizer.json"
 
 
 @dataclass
@@ -68,12 +68,12 @@ def ours(documents: Path, out: Path, tokenizer: Path | None) -> Callable[[], Ans
         max_ellipsis_lines=MAX_ELLIPSIS_LINES,
         min_alphabetic_words=MIN_ALPHABETIC_WORDS,
         min_stop_words=MIN_STOP_WORDS,
-        max_repetition=MAX_REPETITION,
+        gopher_repetition=True,
         max_boilerplate_lines=MAX_BOILERPLATE_LINES,
         near_duplicate_threshold=THRESHOLD,
     )
     if tokenizer is not None:
-        from llmops_assets.data.corpus import build_corpus
+        from llmops_assets.data.corpus.building import build_corpus
 
         build_corpus([source], spec, tokenizer, out, documents.parent)
     else:
@@ -82,28 +82,21 @@ def ours(documents: Path, out: Path, tokenizer: Path | None) -> Callable[[], Ans
 
 
 def _our_stages(source: Any, spec: Any, out: Path, base_dir: Path) -> None:
-    from llmops_assets.data.dedup import find_duplicates
-    from llmops_assets.data.filters import reason_to_drop
-    from llmops_assets.data.jsonl import write_jsonl
-    from llmops_assets.data.records import QuarantinedRecord
-    from llmops_assets.data.sources import read_corpus_source
+    import numpy as np
 
-    kept, dropped = [], []
-    for document in read_corpus_source(source, base_dir):
-        if isinstance(document, QuarantinedRecord):
-            raise SystemExit(f"the corpus has a broken line: {document}")
-        verdict = reason_to_drop(document.body, spec)
-        if verdict is None:
-            kept.append(document)
-        else:
-            dropped.append((document.origin, *verdict))
-    duplicates = {found.index: found for found in find_duplicates([d.body for d in kept], THRESHOLD)}
-    for index, found in duplicates.items():
-        dropped.append((kept[index].origin, found.reason, f"like {kept[found.kept].id}"))
-    rows = ({"line": int(origin.rpartition(":")[2]), "reason": r, "detail": detail} for origin, r, detail in dropped)
-    write_jsonl(out / "quarantine.jsonl", rows)
-    stay = (document for index, document in enumerate(kept) if index not in duplicates)
-    write_jsonl(out / "documents.jsonl", ({"id": document.id, "text": document.text} for document in stay))
+    from llmops_assets.data.corpus.building import CorpusBuild
+    from llmops_assets.data.corpus.rows import write_documents
+    from llmops_assets.data.quarantine import Quarantine
+    from llmops_assets.data.tokens import TokenCounter
+    from llmops_assets.data.workers import ThisProcess
+
+    quarantine, scratch = Quarantine(), out / "scratch"
+    scratch.mkdir()
+    build = CorpusBuild(spec, TokenCounter(TOKENIZER), scratch, quarantine, ThisProcess())
+    build.screen([source], base_dir)
+    build.deduplicate()
+    quarantine.write(out / "quarantine.jsonl")
+    write_documents(out / "documents.jsonl", build.documents, np.zeros(len(build.documents), bool))
 
 
 def _our_answer(quarantine: Path) -> Answer:
@@ -165,15 +158,7 @@ def datatrove(documents: Path, out: Path, tokenizer: Path | None, *, spacy: bool
             min_stop_words=MIN_STOP_WORDS,
             language=language,
         ),
-        GopherRepetitionFilter(
-            dup_line_frac=None,
-            dup_para_frac=None,
-            dup_line_char_frac=MAX_REPETITION,
-            dup_para_char_frac=None,
-            top_n_grams=(),
-            dup_n_grams=((10, MAX_REPETITION),),
-            language=language,
-        ),
+        GopherRepetitionFilter(language=language),
     ]
     read = JsonlReader(str(documents.parent), glob_pattern=documents.name)
     write = JsonlWriter(filtered, compression=None)
