@@ -44,6 +44,10 @@ class Reason(StrEnum):
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
     CONTAINED_IN_TRAIN = "contained_in_train"
+    CONTAMINATED = "contaminated"
+    BINARY = "binary"
+    MINIFIED = "minified"
+    GENERATED = "generated"
     TIE = "tie"
     CONTRADICTION = "contradiction"
     VOTED_ON = "voted_on"
@@ -72,6 +76,10 @@ _UNWANTED = frozenset(
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,
         Reason.CONTAINED_IN_TRAIN,
+        Reason.CONTAMINATED,
+        Reason.BINARY,
+        Reason.MINIFIED,
+        Reason.GENERATED,
         Reason.TIE,
         Reason.CONTRADICTION,
         Reason.VOTED_ON,

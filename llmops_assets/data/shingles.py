@@ -73,7 +73,7 @@ def _shingled(texts: list[str], size: int) -> Shingled:
     folded = [text.casefold() for text in texts]
     ends = np.cumsum(np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded)))
     # A line break between texts ends their last words.
-    words, word_starts = _word_hashes("\n".join([*folded, ""]))
+    words, word_starts = word_hashes("\n".join([*folded, ""]))
     # Number of the first word of each text, and one past the last.
     firsts = np.searchsorted(word_starts, np.concatenate([[0], ends]))
     counts = np.diff(firsts)
@@ -81,10 +81,7 @@ def _shingled(texts: list[str], size: int) -> Shingled:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     hashes = np.zeros(starts[-1], np.uint64)
     if len(words) >= size:
-        runs = words[: len(words) - size + 1].copy()
-        for offset in range(1, size):
-            runs *= np.uint64(_WORD_BASE)
-            runs += words[offset : len(words) - size + 1 + offset]
+        runs = run_hashes(words, size)
         text_of = np.repeat(np.arange(len(texts)), lengths)
         place = np.arange(starts[-1]) - starts[text_of] + firsts[text_of]
         whole = counts[text_of] >= size
@@ -94,7 +91,16 @@ def _shingled(texts: list[str], size: int) -> Shingled:
     return Shingled(_mixed(hashes), starts)
 
 
-def _word_hashes(text: str) -> tuple[Hashes, NDArray[np.int64]]:
+def run_hashes(words: Hashes, size: int) -> Hashes:
+    """Return the hash of each run of `size` of at least that many words, not yet mixed."""
+    runs = words[: len(words) - size + 1].copy()
+    for offset in range(1, size):
+        runs *= np.uint64(_WORD_BASE)
+        runs += words[offset : len(words) - size + 1 + offset]
+    return runs
+
+
+def word_hashes(text: str) -> tuple[Hashes, NDArray[np.int64]]:
     """Return the hash of every word in a folded text, and the place of its first character."""
     values, begins = _ascii_letters(text) if text.isascii() else _letters(text)
     starts = np.flatnonzero(begins)
