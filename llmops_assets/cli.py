@@ -211,7 +211,7 @@ def preview(recipe: str, asset: str, count: int, first: int) -> None:
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences"]))
+@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences", "eval"]))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
 @_readable
 def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
@@ -238,7 +238,7 @@ def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences"]))
+@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences", "eval"]))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
 @_readable
 def convert(file: Path, out: Path, kind: Any, layout: str) -> None:

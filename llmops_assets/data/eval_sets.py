@@ -22,6 +22,7 @@ from llmops_assets.data.text_files import TEXT_SUFFIXES
 from llmops_assets.errors import LlmopsError
 
 ITEMS_FILE = "items.jsonl"
+_NAMES = frozenset({"id", "group", "layout", "source", "origin"})
 
 
 class EmptyEvalSetError(LlmopsError):
@@ -54,7 +55,7 @@ def build_eval_sets(spec: EvalSetsSpec, out_dir: Path, base_dir: Path) -> dict[s
             if isinstance(found, QuarantinedRecord):
                 quarantine.add(found)
                 continue
-            content = row_hash([found.texts(), found.choices, found.tests])
+            content = row_hash({key: value for key, value in found.to_row().items() if key not in _NAMES})
             if first := contents.get(content):
                 quarantine.add(_rejected(found, Reason.EXACT_DUPLICATE, f"the same item is {first}"))
             elif found.id in kept:

@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from llmops_assets.data.formats.conversations import LAYOUTS as CONVERSATION_LAYOUTS
 from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.eval_items import LAYOUTS as EVAL_LAYOUTS
+from llmops_assets.data.formats.eval_items import parse_eval_item
 from llmops_assets.data.formats.preferences import LAYOUTS as PREFERENCE_LAYOUTS
 from llmops_assets.data.formats.preferences import parse_comparisons
 from llmops_assets.data.formats.texts import optional_name, parse_text
@@ -17,11 +19,13 @@ from llmops_assets.data.record_files import RECORD_SUFFIXES, kind_of, read_recor
 from llmops_assets.data.records import QuarantinedRecord, RecordError, canonical_json
 from llmops_assets.errors import LlmopsError
 
-Kind = Literal["corpus", "sft", "thumbs", "preferences"]
+Kind = Literal["corpus", "sft", "thumbs", "preferences", "eval"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Row = dict[str, Any]
 _NAMES = ("id", "group")
 _PAIRS = (("chosen", "rejected"), ("conversation_a", "conversation_b"))
+# Those of conversations and of texts may be for training.
+_EVAL_ALONE = {n: each for n, each in EVAL_LAYOUTS.items() if n not in CONVERSATION_LAYOUTS and n != "text"}
 
 
 class UnknownKind(LlmopsError):
@@ -50,8 +54,9 @@ def read_uniform(
 ) -> tuple[FileReport, Iterator[Row | QuarantinedRecord]]:
     """Return a report, which fills as the rows are taken, and the records of a file in the layout of their kind.
 
-    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}` or `{"prompt", "chosen", "rejected"}`; documents and
-    conversations keep their own `id` and `group`. Without `kind`, the keys of the first record that has any tell it.
+    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}`, `{"prompt", "chosen", "rejected"}`, or `{"id",
+    "prompt", "answers", ...}` of an eval item; documents and conversations keep their own `id` and `group`. Without
+    `kind`, the keys of the first record that has any tell it.
 
     Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
     """
@@ -61,7 +66,12 @@ def read_uniform(
         kind, why = _detected_kind(path)
     else:
         why = "as told"
-    known = {"sft": CONVERSATION_LAYOUTS, "thumbs": CONVERSATION_LAYOUTS, "preferences": PREFERENCE_LAYOUTS}
+    known = {
+        "sft": CONVERSATION_LAYOUTS,
+        "thumbs": CONVERSATION_LAYOUTS,
+        "preferences": PREFERENCE_LAYOUTS,
+        "eval": EVAL_LAYOUTS,
+    }
     if layout != "auto" and layout not in known.get(kind, {}):
         choices = ", ".join(known.get(kind, {})) or "none to choose from"
         raise UnknownKind(f"{path}: {layout!r} is no layout of records for {kind}; known are {choices}")
@@ -114,11 +124,17 @@ def _comparison(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
     return found[0].layout, rows
 
 
+def _eval_item(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
+    item = parse_eval_item(value, layout)
+    return item.layout, [item.to_row()]
+
+
 _PARSERS: dict[Kind, Callable[[Mapping[str, Any], str], tuple[str, list[Row]]]] = {
     "corpus": _text,
     "sft": _conversation,
     "thumbs": _thumb,
     "preferences": _comparison,
+    "eval": _eval_item,
 }
 
 
@@ -133,9 +149,16 @@ def _detected_kind(path: Path) -> tuple[Kind, str]:
             return "preferences", f"it has {' and '.join(pair)}"
     if "label" in keys:
         return "thumbs", "it has label"
-    for name, layout in CONVERSATION_LAYOUTS.items():
-        if keys >= set(layout.needs):
-            return "sft", f"it has {' and '.join(layout.needs)}, as {name}"
+    told: dict[Kind, str] = {}
+    for kind, layouts in (("eval", _EVAL_ALONE), ("sft", CONVERSATION_LAYOUTS)):
+        for name, layout in layouts.items():
+            if keys >= set(layout.needs):
+                told.setdefault(kind, f"it has {' and '.join(layout.needs)}, as {name}")
+    if len(told) == 1:
+        return next(iter(told.items()))
+    if told:
+        choices = " or ".join(f"{kind} ({why})" for kind, why in told.items())
+        raise UnknownKind(f"{path}: its first record could be for {choices}; say which with --as")
     if "text" in keys:
         return "corpus", "it has text"
     raise UnknownKind(

@@ -108,7 +108,7 @@ def parse_eval_item(value: Record, layout: EvalFormat = "auto") -> EvalItem:
     the record breaks the rules of its layout.
     """
     needs = {name: each.needs for name, each in LAYOUTS.items()}
-    name = detect(value, needs, what="eval item") if layout == "auto" else layout
+    name = detect(value, needs, what="record of an eval set") if layout == "auto" else layout
     for key in LAYOUTS[name].needs:
         if value.get(key) is None:
             raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which format {name} needs; keys are {sorted(value)}")
