@@ -18,7 +18,7 @@ from llmops_assets.data.record_files import kind_of
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
 from llmops_assets.data.sources import license_of, source_hash
 from llmops_assets.data.specs import EvalFilesSource, EvalSource, HubEvalSource, Sources
-from llmops_assets.data.text_files import TEXT_SUFFIXES
+from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES
 from llmops_assets.errors import LlmopsError
 
 ITEMS_FILE = "items.jsonl"
@@ -109,7 +109,7 @@ def _file_items(source: EvalFilesSource, base_dir: Path) -> Iterator[EvalItem | 
             for found in read_documents_of(path, name, source):
                 yield _text_item(found) if isinstance(found, Document) else found
         else:
-            for entry in records_of(path, name, source, also=TEXT_SUFFIXES):
+            for entry in records_of(path, name, source, also=TEXT_KINDS):
                 yield _record_item(entry, name, source) if isinstance(entry, JsonLine) else entry
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from llmops_assets.data.formats.conversations import parse_conversation
@@ -21,7 +22,7 @@ from llmops_assets.data.records import (
 )
 from llmops_assets.data.remote_files import RemoteFileError, fetch, is_url, without_secrets
 from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
-from llmops_assets.data.text_files import TEXT_SUFFIXES, read_text_file
+from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES, read_text_file
 from llmops_assets.errors import LlmopsError
 
 
@@ -33,7 +34,9 @@ def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
     """Return the files that the pattern names, sorted, with how reports call them.
 
     That is relative to the recipe's folder for a file below it, and the URL for a file behind one, which is fetched
-    when it has changed. Raises MissingSourceError if there are none.
+    when it has changed. What begins with a dot is not read unless the pattern names it.
+
+    Raises MissingSourceError if there are none.
     """
     shown = without_secrets(source.pattern)
     try:
@@ -55,8 +58,16 @@ def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
 
 def _local_files(pattern: Path, base_dir: Path) -> list[tuple[Path, str]]:
     root = Path(pattern.anchor) if pattern.anchor else base_dir
-    paths = sorted(path for path in root.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file())
+    below = pattern.relative_to(pattern.anchor)
+    paths = sorted(p for p in root.glob(str(below)) if p.is_file() and not _is_hidden(p.relative_to(root), below))
     return [(p, p.relative_to(base_dir).as_posix() if p.is_relative_to(base_dir) else p.as_posix()) for p in paths]
+
+
+def _is_hidden(path: Path, pattern: Path) -> bool:
+    """Return whether a file, or a folder above it, begins with a dot that the pattern does not name, such as .git."""
+    named = [part for part in pattern.parts if part.startswith(".")]
+    hidden = (part for part in path.parts if part.startswith(".") and part != "..")
+    return any(not any(fnmatchcase(part, name) for name in named) for part in hidden)
 
 
 def hash_files(source: FilesSource, base_dir: Path) -> str:
@@ -85,7 +96,7 @@ def read_documents_of(path: Path, name: str, source: TextFilesSource) -> Iterato
     if kind_of(path) in TEXT_SUFFIXES:
         yield from read_text_file(path, name, source)
     else:
-        for entry in records_of(path, name, source, also=TEXT_SUFFIXES):
+        for entry in records_of(path, name, source, also=TEXT_KINDS):
             yield _document(entry, name, source) if isinstance(entry, JsonLine) else entry
 
 

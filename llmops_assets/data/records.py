@@ -18,6 +18,7 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     INVALID_JSON = "invalid_json"
     INVALID_UNICODE = "invalid_unicode"
+    INVALID_MARKUP = "invalid_markup"
     DUPLICATE_KEY = "duplicate_key"
     NOT_FINITE = "not_finite_number"
     TOO_LARGE = "too_large"
