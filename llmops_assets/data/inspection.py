@@ -32,6 +32,15 @@ class UnknownKind(LlmopsError):
     """It cannot be told, or is not possible, what a file is meant for."""
 
 
+@dataclass(frozen=True)
+class ParsedRecord:
+    """A record of a file: the line that it begins in, its layout, and its rows in the layout of their kind."""
+
+    line: int
+    layout: str
+    rows: list[Row]
+
+
 @dataclass
 class FileReport:
     """What was found in a file so far. `why` tells what made it be taken for a file of `kind`."""
@@ -60,6 +69,14 @@ def read_uniform(
 
     Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
     """
+    report, parsed = read_parsed(path, kind, layout)
+    return report, _rows(parsed)
+
+
+def read_parsed(
+    path: Path, kind: Kind | None = None, layout: str = "auto"
+) -> tuple[FileReport, Iterator[ParsedRecord | QuarantinedRecord]]:
+    """Return what `read_uniform` does, record by record with place and layout; raises as it does."""
     if kind_of(path) not in RECORD_SUFFIXES:
         raise UnknownKind(f"{path}: is none of {', '.join(RECORD_SUFFIXES)}; records are in files of these kinds")
     if kind is None:
@@ -76,10 +93,18 @@ def read_uniform(
         choices = ", ".join(known.get(kind, {})) or "none to choose from"
         raise UnknownKind(f"{path}: {layout!r} is no layout of records for {kind}; known are {choices}")
     report = FileReport(path, kind, why)
-    return report, _uniform(report, layout)
+    return report, _parsed(report, layout)
 
 
-def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecord]:
+def _rows(parsed: Iterator[ParsedRecord | QuarantinedRecord]) -> Iterator[Row | QuarantinedRecord]:
+    for entry in parsed:
+        if isinstance(entry, ParsedRecord):
+            yield from entry.rows
+        else:
+            yield entry
+
+
+def _parsed(report: FileReport, layout: str) -> Iterator[ParsedRecord | QuarantinedRecord]:
     parse = _PARSERS[report.kind]
     for entry in read_records(report.path, source=report.path.stem, origin_file=str(report.path)):
         if isinstance(entry, JsonLine):
@@ -92,7 +117,7 @@ def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecor
                 entry = QuarantinedRecord(*origin, error.reason, str(error), shown)
             else:
                 report.layouts[name] += 1
-                yield from ({**named, **row} for row in rows)
+                yield ParsedRecord(entry.line, name, [{**named, **row} for row in rows])
                 continue
         report.problems.append(entry)
         yield entry
@@ -150,10 +175,13 @@ def _detected_kind(path: Path) -> tuple[Kind, str]:
     if "label" in keys:
         return "thumbs", "it has label"
     told: dict[Kind, str] = {}
-    for kind, layouts in (("eval", _EVAL_ALONE), ("sft", CONVERSATION_LAYOUTS)):
-        for name, layout in layouts.items():
-            if keys >= set(layout.needs):
-                told.setdefault(kind, f"it has {' and '.join(layout.needs)}, as {name}")
+    needs: list[tuple[Kind, str, tuple[str, ...]]] = [
+        *(("eval", name, layout.needs) for name, layout in _EVAL_ALONE.items()),
+        *(("sft", name, layout.needs) for name, layout in CONVERSATION_LAYOUTS.items()),
+    ]
+    for kind, name, wanted in needs:
+        if keys >= set(wanted):
+            told.setdefault(kind, f"it has {' and '.join(wanted)}, as {name}")
     if len(told) == 1:
         return next(iter(told.items()))
     if told:

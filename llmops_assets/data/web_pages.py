@@ -42,7 +42,7 @@ def read_page(raw: bytes) -> tuple[str, int]:
     """
     try:
         import trafilatura
-        from lxml import etree, html
+        from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue]  (etree is compiled)
     except ImportError as error:
         raise MissingReaderError(
             "reading .html files needs the package trafilatura; install the extra `html` of this project"
