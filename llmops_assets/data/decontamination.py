@@ -3,7 +3,8 @@
 Texts are compared as words: NFKC, case folded, punctuation left out (`shingles.word_hashes`). A training text leaks an
 item if it holds a run of 13 of its words (Brown et al. 2020, arXiv 2005.14165, appendix C). Of an item with fewer than
 20 words it must hold 70 % of the runs of 8; one with fewer than 8 words must stand on lines of its own. Items are
-taken with each of their answers. Runs that a tenth of the items share are their common instructions, and prove nothing.
+taken with each of their answers. Runs that a fifth of the items share, five at least, are their common instructions and
+prove nothing.
 
 Texts with other words, translations and paraphrases, are not found.
 """
@@ -27,7 +28,7 @@ from llmops_assets.data.shingles import Hashes, run_hashes, word_hashes
 
 RUN, SHORT_RUN, SHORT_ITEM, COVERAGE = 13, 8, 20, 0.7
 _VERSION = "1"
-_SHARED, _LEAST_SHARED = 0.1, 3
+_SHARED, _LEAST_SHARED = 0.2, 5
 _BATCH_CHARACTERS = 1 << 18
 _BATCH_ROWS = 1000
 Numbers = NDArray[np.int64]

@@ -69,6 +69,8 @@ def test_instructions_that_many_items_share_prove_nothing() -> None:
     common = words(900, 30)
     index = EvalIndex([item(f"i{number}", f"{common} {words(40 * number, 20)}") for number in range(9)])
     assert leaked(index, f"{common} {words(5000, 20)}", words(80, 20)) == [None, "i2"]
+    few = EvalIndex([item(f"i{number}", f"{common} {words(40 * number, 20)}") for number in range(4)])
+    assert leaked(few, common) == ["i0"]
     # An item that says nothing else is looked for all the same.
     again = EvalIndex([item(f"i{number}", common, "") for number in range(9)])
     assert leaked(again, common) == ["i0"]
