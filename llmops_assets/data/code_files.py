@@ -55,6 +55,8 @@ def read_code(raw: bytes, name: str, suffix: str) -> str:
     people or not to be read: larger than 1 MiB, binary, minified (most of it in lines of more than 1,000 characters),
     generated (its first ten lines say so), or empty.
     """
+    if ".min." in name.lower():
+        raise RecordError(Reason.MINIFIED, "its name says that it is minified")
     if len(raw) > LARGEST_FILE:
         raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of code, more than {LARGEST_FILE:,}")
     if b"\0" in raw:
@@ -65,7 +67,7 @@ def read_code(raw: bytes, name: str, suffix: str) -> str:
     if header := _GENERATED.search("\n".join(text.split("\n", _GENERATED_LINES)[:_GENERATED_LINES])):
         raise RecordError(Reason.GENERATED, f"its header says: {' '.join(header[0].split())[:120]}")
     in_long_lines = sum(len(line) for line in text.split("\n") if len(line) > _LONG_LINE)
-    if ".min." in name.lower() or 2 * in_long_lines > len(text):
+    if 2 * in_long_lines > len(text):
         share = in_long_lines / len(text)
         raise RecordError(Reason.MINIFIED, f"{share:.0%} of it in lines of more than {_LONG_LINE} characters")
     return text

@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import re
+from functools import cache
 from typing import Any
 
 from llmops_assets.data.normalize import normalize_text
@@ -26,6 +27,27 @@ _MEANT = {
     **dict.fromkeys(("euc-kr", "ks_c_5601-1987", "korean"), "cp949"),
     "big5": "big5hkscs",
 }
+_INLINE = frozenset(
+    (
+        "a",
+        "abbr",
+        "b",
+        "br",
+        "cite",
+        "code",
+        "em",
+        "i",
+        "kbd",
+        "mark",
+        "q",
+        "s",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+    )
+)
 _HEADING = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
@@ -55,10 +77,18 @@ def read_page(raw: bytes) -> tuple[str, int]:
         raise RecordError(Reason.EMPTY, f"the page has no elements ({error})") from error
     blank = f"blank-{hashlib.sha256(raw).hexdigest()[:16]}"
     _mark_blank_lines(page, blank)
+    _mark_content(page)
     title = normalize_text(" ".join(page.findtext(".//title", "").split()))
     try:
         found = trafilatura.extract(
-            page, output_format="markdown", include_comments=False, include_tables=True, favor_recall=True
+            page,
+            output_format="markdown",
+            include_comments=False,
+            include_tables=True,
+            favor_recall=True,
+            # Its other extractors know no headings and no code, and take up the navigation of short pages.
+            fast=True,
+            config=_short_pages_too(),
         )
     except RecursionError as error:
         raise RecordError(Reason.INVALID_MARKUP, "its elements are nested too deeply") from error
@@ -70,6 +100,15 @@ def read_page(raw: bytes) -> tuple[str, int]:
         content = f"# {title}\n\n{content}"
     heading = _HEADING.match(content)
     return content, heading.end() if heading else 0
+
+
+@cache
+def _short_pages_too() -> Any:
+    from trafilatura.settings import use_config
+
+    config = use_config()
+    config.set("DEFAULT", "MIN_EXTRACTED_SIZE", "1")
+    return config
 
 
 def _decoded(raw: bytes) -> str:
@@ -92,6 +131,30 @@ def _decode(raw: bytes, encoding: str) -> str:
         ) from error
 
 
+def _mark_content(page: Any) -> None:
+    """Make plain to the extraction what is content.
+
+    Passages of links are navigation to it, so that links come off what the page calls its main content; a page that
+    calls nothing so is one article. Pictures are left out, with figures that hold code or a table. Text in a box of
+    its own is a paragraph.
+    """
+    for element in page.xpath("//nav | //aside | //*[@role='navigation'] | //body/header | //body/footer"):
+        element.drop_tree()
+    marked = page.xpath("//main | //article | //*[@role='main']")
+    for link in dict.fromkeys(link for content in marked for link in content.iter("a")):
+        link.drop_tag()
+    for body in page.xpath("//body") if not marked else ():
+        article = body.makeelement("article")
+        article.text, body.text = body.text, None
+        article.extend(list(body))
+        body.append(article)
+    for figure in page.xpath("//figure[.//pre or .//table]"):
+        figure.tag = "div"
+    for box in page.xpath("//div | //figcaption"):
+        if all(child.tag in _INLINE for child in box.iterdescendants()) and box.text_content().strip():
+            box.tag = "p"
+
+
 def _mark_blank_lines(page: Any, blank: str) -> None:
     """Give the empty lines of code a word, for the extraction leaves out lines without one."""
     for block in list(page.iter("pre")):
@@ -100,4 +163,6 @@ def _mark_blank_lines(page: Any, blank: str) -> None:
         code = "".join(block.itertext())
         for child in list(block):
             block.remove(child)
-        block.text = re.sub(r"(?<=\n)[ \t]*(?=\r?\n)", blank, code)
+        block.text = None
+        block.append(block.makeelement("span"))
+        block[0].text = re.sub(r"(?<=\n)[ \t]*(?=\r?\n)", blank, code)

@@ -53,6 +53,22 @@ def test_headings_code_lists_and_tables_stay_and_navigation_goes() -> None:
     assert not any(left_out in text for left_out in ("Home", "All docs", "Privacy", "tracked", "blank-"))
 
 
+def test_a_page_that_marks_no_main_content_is_told_from_its_navigation_too() -> None:
+    unmarked = PAGE.replace("<main><article>", "<div>").replace("</article></main>", "</div>")
+    assert read_page(unmarked.encode()) == read_page(PAGE.encode())
+
+
+def test_passages_of_links_and_figures_with_code_are_main_content_where_a_page_says_so() -> None:
+    linked = '<div><a href="a">add</a>(<a href="b">int</a>, <a href="c">int</a>) <a href="d">returns int</a></div>'
+    listing = "<figure><pre>a = 1\n\n\nb = 2</pre><figcaption>Two names</figcaption></figure>"
+    aside = '<aside><p>See also another page about the same thing.</p></aside><nav><a href="x">Next page</a></nav>'
+    page = f"<body><main><h1>API</h1>{linked}{listing}{aside}<p>It adds two numbers.</p></main></body>"
+    text, _ = read_page(page.encode())
+    assert "add(int, int) returns int" in text
+    assert "```\na = 1\n\n\nb = 2\n```" in text and "Two names" in text
+    assert "another page" not in text and "Next page" not in text
+
+
 def test_a_page_without_a_heading_takes_its_title(tmp_path: Path) -> None:
     page = "<title> On\n rain </title><p>It rains because clouds cannot carry all the water that they hold.</p>"
     (tmp_path / "rain.HTML.gz").write_bytes(gzip.compress(page.encode()))
