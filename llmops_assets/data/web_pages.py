@@ -29,18 +29,7 @@ _MEANT = {
 }
 _INLINE = frozenset(
     (
-        "a",
-        "abbr",
-        "b",
-        "br",
-        "cite",
-        "code",
-        "em",
-        "i",
-        "kbd",
-        "mark",
-        "q",
-        "s",
+        *("a", "abbr", "b", "br", "cite", "code", "em", "i", "kbd", "mark", "q", "s"),
         "small",
         "span",
         "strong",
@@ -48,6 +37,8 @@ _INLINE = frozenset(
         "sup",
     )
 )
+# HTML lets pass what the tree does not take.
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _HEADING = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
@@ -75,6 +66,11 @@ def read_page(raw: bytes) -> tuple[str, int]:
         page = html.document_fromstring(text.encode("utf-8", "surrogatepass"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise RecordError(Reason.EMPTY, f"the page has no elements ({error})") from error
+    for second in list(page.itersiblings("html")):  # of a page whose first tag is broken
+        page.extend(list(second))
+    for element in page.iter():
+        element.text = _NO_XML.sub("", element.text) if element.text else None
+        element.tail = _NO_XML.sub("", element.tail) if element.tail else None
     blank = f"blank-{hashlib.sha256(raw).hexdigest()[:16]}"
     _mark_blank_lines(page, blank)
     _mark_content(page)
@@ -138,19 +134,19 @@ def _mark_content(page: Any) -> None:
     calls nothing so is one article. Pictures are left out, with figures that hold code or a table. Text in a box of
     its own is a paragraph.
     """
-    for element in page.xpath("//nav | //aside | //*[@role='navigation'] | //body/header | //body/footer"):
+    for element in page.xpath(".//nav | .//aside | .//*[@role='navigation'] | body/header | body/footer"):
         element.drop_tree()
-    marked = page.xpath("//main | //article | //*[@role='main']")
+    marked = page.xpath(".//main | .//article | .//*[@role='main']")
     for link in dict.fromkeys(link for content in marked for link in content.iter("a")):
         link.drop_tag()
-    for body in page.xpath("//body") if not marked else ():
+    for body in page.xpath("body") if not marked else ():
         article = body.makeelement("article")
         article.text, body.text = body.text, None
         article.extend(list(body))
         body.append(article)
-    for figure in page.xpath("//figure[.//pre or .//table]"):
+    for figure in page.xpath(".//figure[.//pre or .//table]"):
         figure.tag = "div"
-    for box in page.xpath("//div | //figcaption"):
+    for box in page.xpath(".//div | .//figcaption"):
         if all(child.tag in _INLINE for child in box.iterdescendants()) and box.text_content().strip():
             box.tag = "p"
 
