@@ -43,6 +43,25 @@ removed again when nobody wants them any more.</p>
 """
 
 
+FRAGMENTS = [
+    *(
+        b"",
+        b"<",
+        b">",
+        b"<pre>",
+        b"</pre>",
+        b"<td>",
+        b"</table>",
+        b"<main>",
+        b"<figure>",
+        b"<nav>",
+        b"<body>",
+        b"<html>",
+    ),
+    *(b"\x00", b"\x01", b"&#11;", b"<!--", b"<![CDATA[", b"<svg><a>", b"<form><input>", b"<title>", b"<frameset>"),
+]
+
+
 def test_headings_code_lists_and_tables_stay_and_navigation_goes() -> None:
     text, body_start = read_page(PAGE.encode())
     assert text[:body_start] == "# Widgets guide\n\n"
@@ -116,21 +135,25 @@ def test_what_is_no_page_is_refused_with_a_reason(raw: bytes, reason: Reason, sa
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("letter", ["\x00", "\x01", "\x0b", "\x0c", "\uffff", "&#1;", "&#xFFFE;", "&#xD800;"])
+def test_characters_that_no_text_has_do_not_stop_a_page(letter: str) -> None:
+    text, _ = read_page(f"<title>a{letter}</title><p>Some {letter}words</p><pre>x{letter}\n\ny</pre>".encode())
+    assert "words" in text and not {"\x00", "\x01", "\x0b", "\x0c", "\uffff", "\ufffe"} & set(text)
+
+
 def test_broken_pages_are_read_or_refused() -> None:
     chance = random.Random(5)
     read = 0
-    for _ in range(60):
+    for _ in range(150):
         raw = bytearray(PAGE.encode())
         for _ in range(chance.randint(1, 30)):
             at = chance.randrange(len(raw))
-            raw[at : at + chance.randint(0, 40)] = chance.choice(
-                (b"", b"<", b"</div>", b"<table><p>", b"\x00", b"&#0;")
-            )
+            raw[at : at + chance.randint(0, 40)] = chance.choice(FRAGMENTS)
         try:
             read += bool(read_page(bytes(raw))[0].strip())
         except RecordError as error:
             assert str(error)
-    assert read > 30
+    assert read > 50
     deep = b"<div>" * 20_000 + b"words " * 20
     with pytest.raises(RecordError):
         read_page(deep)
