@@ -48,7 +48,7 @@ class FilesSource(SourceSpec):
 
 
 class TextFilesSource(FilesSource):
-    """Documents: records with a `text`, and files of plain text or Markdown."""
+    """Documents: records with a `text`, and files of plain text, Markdown, HTML or code."""
 
     documents: Literal["file", "line", "paragraph"] = Field(
         default="file",
@@ -120,7 +120,7 @@ class EvalFilesSource(TextFilesSource):
 class HubEvalSource(HubSource):
     """Eval items, in one of the layouts of docs/data.md."""
 
-    split: str = "test"
+    split: str = Field(default="test", description="Split of the data set.")
     format: EvalFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
 
 

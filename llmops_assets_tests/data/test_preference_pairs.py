@@ -13,6 +13,7 @@ from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.sources import license_of
 from llmops_assets.data.specs import (
     HubConversationsSource,
+    HubEvalSource,
     HubPreferencesSource,
     HubTextSource,
     PreferenceFilesSource,
@@ -60,6 +61,7 @@ def test_named_sets_bring_their_hub_id_split_and_licence() -> None:
     ultrachat = resolved(HubConversationsSource(name="chat", dataset="ultrachat"))
     assert (ultrachat.dataset, ultrachat.split) == ("HuggingFaceH4/ultrachat_200k", "train_sft")
     assert resolved(ultrachat.model_copy(update={"dataset": "ultrachat", "split": "test"})).split == "test_sft"
+    assert resolved(HubEvalSource(name="chat", dataset="ultrachat")).split == "test_sft"
     assert license_of(HubPreferencesSource(name="orca", dataset="orca_dpo")) == "Apache-2.0"
     own = HubConversationsSource(name="own", dataset="owner/own")
     assert resolved(own) is own
