@@ -14,8 +14,8 @@ import click
 from llmops_assets.errors import LlmopsError
 from llmops_assets.settings import configs_dir, state_dir
 
-# As data/inspection.py has them, which takes longer to load than most commands run.
-_KINDS = ["corpus", "sft", "thumbs", "preferences", "eval"]
+# Those of data/inspection.py, which is loaded by the commands that need it.
+KINDS = ["corpus", "sft", "thumbs", "preferences", "eval"]
 
 
 def main() -> None:
@@ -199,7 +199,7 @@ def export(
 @click.argument("asset", required=False)
 @click.option("-n", "--rows", "count", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Row to begin with, from 0.")
-@click.option("--as", "kind", default=None, type=click.Choice(_KINDS), help="What a file is for.")
+@click.option("--as", "kind", default=None, type=click.Choice(KINDS), help="What a file is for.")
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of a file's records; docs/data.md.")
 @_readable
 def preview(recipe: str, asset: str | None, count: int, first: int, kind: Any, layout: str) -> None:
@@ -240,7 +240,7 @@ def _preview_file(file: Path, count: int, first: int, kind: Any, layout: str) ->
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--as", "kind", default=None, type=click.Choice(_KINDS))
+@click.option("--as", "kind", default=None, type=click.Choice(KINDS))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
 @_readable
 def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
@@ -267,7 +267,7 @@ def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--as", "kind", default=None, type=click.Choice(_KINDS))
+@click.option("--as", "kind", default=None, type=click.Choice(KINDS))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
 @_readable
 def convert(file: Path, out: Path, kind: Any, layout: str) -> None:

@@ -38,6 +38,13 @@ def training_leaks(store: ArtifactStore, candidate: Artifact, eval_sets: Artifac
     )
 
 
+def missing_sets_input(store: ArtifactStore, candidate: Artifact, eval_sets: Artifact | None) -> dict[str, str]:
+    """Return the sets behind `candidate` that the store lacks, as an input of its report: restored, they change it."""
+    sets = trained_on(store, candidate) if eval_sets is not None else []
+    recipe = candidate.manifest.recipe
+    return {f"missing/{name}": version for name, version in sets if store.find_version(recipe, name, version) is None}
+
+
 def trained_on(store: ArtifactStore, adapter: Artifact) -> list[tuple[str, str]]:
     """Return (name, data version) of every set that `adapter` or an ancestor of it was trained on, newest first."""
     line = [adapter, *ancestors(store, adapter)]

@@ -10,7 +10,7 @@ from llmops_assets.assets.adapter_chain import adapter_sha256, ancestors
 from llmops_assets.assets.adapters import GPU_POOL, WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.champion_state import current_champion
-from llmops_assets.assets.eval_leaks import training_leaks
+from llmops_assets.assets.eval_leaks import missing_sets_input, training_leaks
 from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input
 from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, materialized, readable_errors
@@ -112,6 +112,7 @@ def report_asset(recipe: Recipe, stage: Stage) -> dg.AssetsDefinition:
                     "chat_template": recipe.base_model.template_digest(),
                     **{key: artifact.manifest.data_version for key, artifact in sets.items()},
                     **eval_sets_input(eval_sets),
+                    **missing_sets_input(artifacts, subjects.candidate, eval_sets),
                 },
                 code_version=CODE_VERSION,
             )

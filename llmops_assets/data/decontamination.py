@@ -64,10 +64,11 @@ class _Runs:
         hashes = np.concatenate([each for each, _ in found])
         entries = np.concatenate([np.full(len(each), entry) for each, entry in found])
         item_of = np.asarray(items, np.int64)[entries]
+        # One of each item, whatever number of its texts has the run.
         order = np.lexsort((item_of, hashes))
-        first = np.ones(len(order), bool)
-        first[1:] = (hashes[order][1:] != hashes[order][:-1]) | (item_of[order][1:] != item_of[order][:-1])
-        distinct, counts = np.unique(hashes[order][first], return_counts=True)
+        ordered, owners = hashes[order], item_of[order]
+        first = np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (owners[1:] != owners[:-1])])
+        distinct, counts = np.unique(ordered[first], return_counts=True)
         often = counts[np.searchsorted(distinct, hashes)] >= max(_LEAST_SHARED, _SHARED * (max(items) + 1))
         telling = np.zeros(int(entries.max()) + 1, bool)
         telling[entries[~often]] = True
@@ -78,10 +79,10 @@ class _Runs:
 
     def first(self, hashes: Hashes) -> tuple[Numbers, Numbers]:
         """Return the places in `hashes` that hold a run of an entry, and such an entry for each."""
+        if not len(self.hashes):
+            return self.entries, self.entries
         at = np.searchsorted(self.hashes, hashes)
-        places = (
-            np.flatnonzero(self.hashes[np.minimum(at, len(self.hashes) - 1)] == hashes) if len(self.hashes) else at[:0]
-        )
+        places = np.flatnonzero(self.hashes[np.minimum(at, len(self.hashes) - 1)] == hashes)
         return places, self.entries[at[places]]
 
     def all(self, hashes: Hashes) -> tuple[Numbers, Numbers]:

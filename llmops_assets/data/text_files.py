@@ -39,17 +39,16 @@ def read_text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[D
         else:
             yield from _text(raw, path, name, source)
     except RecordError as error:
-        yield QuarantinedRecord(source.name, name, 1, error.reason, str(error), excerpt(raw[:200]))
+        cause = error.__cause__
+        line = raw.count(b"\n", 0, cause.start) + 1 if isinstance(cause, UnicodeDecodeError) else 1
+        yield QuarantinedRecord(source.name, name, line, error.reason, str(error), excerpt(raw[:200]))
 
 
-def _text(raw: bytes, path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
+def _text(raw: bytes, path: Path, name: str, source: TextFilesSource) -> Iterator[Document]:
     try:
         text = normalize_text(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        detail = f"byte {error.start} is not UTF-8 ({error.reason})"
-        yield QuarantinedRecord(source.name, name, line, Reason.INVALID_UTF8, detail, excerpt(raw[:200]))
-        return
+        raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8 ({error.reason})") from error
     if not text.strip():
         raise RecordError(Reason.EMPTY, "the file holds no text")
     if source.documents == "file":

@@ -12,6 +12,7 @@ from llmops_assets.errors import LlmopsError
 
 _DECLARED = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _PRESCANNED = 4096
+LARGEST_PAGE = 8 * 2**20
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -50,8 +51,8 @@ def read_page(raw: bytes) -> tuple[str, int]:
     """Return (Markdown of a page's main content, place where its body begins); what comes before is its title.
 
     The title is the heading that opens the content, or else the page's `<title>`. Broken HTML is read as browsers do.
-    Raises RecordError if the bytes are not in the encoding that the page declares (UTF-8 if it declares none) or the
-    page says nothing, and MissingReaderError without the package trafilatura.
+    Raises RecordError if the page has more than 8 MiB, its bytes are not in the encoding that it declares (UTF-8 if it
+    declares none), or it says nothing; and MissingReaderError without the package trafilatura.
     """
     try:
         import trafilatura
@@ -60,6 +61,8 @@ def read_page(raw: bytes) -> tuple[str, int]:
         raise MissingReaderError(
             "reading .html files needs the package trafilatura; install the extra `html` of this project"
         ) from error
+    if len(raw) > LARGEST_PAGE:
+        raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of HTML, more than {LARGEST_PAGE:,}")
     text = _decoded(raw)
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     try:

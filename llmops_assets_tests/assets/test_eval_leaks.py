@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmops_assets.assets.eval_leaks import trained_on, training_leaks
+from llmops_assets.assets.eval_leaks import missing_sets_input, trained_on, training_leaks
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 
 ITEM = {
@@ -64,5 +64,8 @@ def test_an_older_version_of_a_set_is_the_one_that_counts(store: ArtifactStore) 
 
 def test_a_set_that_is_gone_is_named(store: ArtifactStore) -> None:
     cpt = publish(store, "cpt_adapter", [], corpus="f" * 64)
-    evidence = training_leaks(store, cpt, publish(store, "eval_sets", [ITEM]))
+    items = publish(store, "eval_sets", [ITEM])
+    assert missing_sets_input(store, cpt, items) == {"missing/corpus": "f" * 64}
+    assert missing_sets_input(store, cpt, None) == missing_sets_input(store, chain(store, [], []), items) == {}
+    evidence = training_leaks(store, cpt, items)
     assert (evidence.rows, evidence.missing, evidence.leaking_rows) == ({}, ["corpus ffffffffffff"], 0)

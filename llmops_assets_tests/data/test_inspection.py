@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from llmops_assets.cli import KINDS as CHOICES
 from llmops_assets.cli import cli
-from llmops_assets.data.inspection import UnknownKind, read_uniform
+from llmops_assets.data.inspection import KINDS, UnknownKind, read_uniform
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 PAIR = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
@@ -39,6 +40,10 @@ def test_the_first_record_tells_what_a_file_is_for(tmp_path: Path, record: dict[
     report, rows = read_uniform(write(tmp_path / "a.json", record))
     assert len(list(rows)) == 1
     assert (report.kind, report.why) == (kind, why)
+
+
+def test_every_kind_can_be_named() -> None:
+    assert tuple(CHOICES) == KINDS
 
 
 def test_what_cannot_be_told_names_the_keys_and_the_choices(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from llmops_assets.data.file_sources import read_file_documents
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
 from llmops_assets.data.specs import TextFilesSource
-from llmops_assets.data.web_pages import read_page
+from llmops_assets.data.web_pages import LARGEST_PAGE, read_page
 
 CODE = """def make_widget(name):
     if not name:
@@ -126,6 +126,7 @@ def test_scripts_of_other_encodings_and_marks_of_byte_order_are_read() -> None:
         (b"", Reason.EMPTY, "no elements"),
         (b"<html><body><script>x</script></body></html>", Reason.EMPTY, "no text apart from navigation"),
         (b"<p>bad \xff byte</p>", Reason.INVALID_UTF8, "byte 7 is not utf-8"),
+        (b" " * (LARGEST_PAGE + 1), Reason.TOO_LARGE, "more than 8,388,608"),
         (b"<meta charset=klingon><p>text</p>", Reason.INVALID_UTF8, "'klingon', which is unknown"),
     ],
 )
@@ -160,8 +161,8 @@ def test_broken_pages_are_read_or_refused() -> None:
 
 
 def test_a_bad_page_is_quarantined_and_the_others_read(tmp_path: Path) -> None:
-    (tmp_path / "a.html").write_bytes(b"<p>bad \xff byte</p>")
+    (tmp_path / "a.html").write_bytes(b"<p>\nbad \xff byte</p>")
     (tmp_path / "b.htm").write_text(PAGE)
     bad, good = read_file_documents(TextFilesSource(name="web", pattern="*.htm*"), tmp_path)
-    assert isinstance(bad, QuarantinedRecord) and (bad.origin_file, bad.reason) == ("a.html", Reason.INVALID_UTF8)
+    assert isinstance(bad, QuarantinedRecord) and (bad.line, bad.reason) == (2, Reason.INVALID_UTF8)
     assert isinstance(good, Document) and good.metadata["title"] == "Widgets guide"
