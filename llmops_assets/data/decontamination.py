@@ -1,6 +1,6 @@
 """Which training texts hold an eval item, word for word.
 
-Texts are compared as words: NFKC, case folded, punctuation left out (`shingles.word_hashes`). A training text leaks an
+Texts are compared as words: NFKC, case folded, punctuation left out (`word_batches.py`). A training text leaks an
 item if it holds a run of 13 of its words (Brown et al. 2020, arXiv 2005.14165, appendix C). Of an item with fewer than
 20 words it must hold 70 % of the runs of 8; one with fewer than 8 words must stand on lines of its own. Items are
 taken with each of their answers. Runs that a fifth of the items share, five at least, are their common instructions and
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from llmops_assets.data.eval_sets import read_items
 from llmops_assets.data.formats.eval_items import EvalItem
 from llmops_assets.data.jsonl import excerpt
-from llmops_assets.data.shingles import Hashes, run_hashes, word_hashes
+from llmops_assets.data.shingles import word_runs
+from llmops_assets.data.word_batches import Hashes, Words, words_in
 
 RUN, SHORT_RUN, SHORT_ITEM, COVERAGE = 13, 8, 20, 0.7
 _VERSION = "1"
@@ -112,7 +113,7 @@ class EvalIndex:
             self.names.append(item.id)
             for text in item.texts():
                 folded = _folded(text)
-                words, _ = word_hashes(f"{folded}\n")
+                words = words_in([folded]).hashes
                 told.update(f"{item.id}\0{folded}\0".encode("utf-8", "surrogatepass"))
                 if not len(words):
                     self.without_words.append(item.id)
@@ -120,11 +121,11 @@ class EvalIndex:
                 entry = len(self._item_of)
                 self._item_of.append(number)
                 if len(words) >= SHORT_ITEM:
-                    long.append((run_hashes(words, RUN), entry))
+                    long.append((word_runs(words, RUN), entry))
                 elif len(words) >= SHORT_RUN:
-                    short.append((run_hashes(words, SHORT_RUN), entry))
+                    short.append((word_runs(words, SHORT_RUN), entry))
                 else:
-                    lines[len(words)].append((run_hashes(words, len(words)), entry))
+                    lines[len(words)].append((word_runs(words, len(words)), entry))
         self.digest = told.hexdigest()
         self._long, self._short = _Runs.of(long, self._item_of), _Runs.of(short, self._item_of)
         self._sizes = self._short.sizes(len(self._item_of))
@@ -153,38 +154,35 @@ class EvalIndex:
 
     def _leaks(self, folded: list[str]) -> list[Leak | None]:
         found: list[Leak | None] = [None] * len(folded)
-        joined = "\n".join([*folded, ""])
-        words, starts = word_hashes(joined)
-        ends = np.cumsum(np.fromiter((len(text) + 1 for text in folded), np.int64, len(folded)))
-        text_of = np.searchsorted(ends, starts, side="right")
-        for hits in (
-            self._long_hits(words, text_of),
-            self._short_hits(words, text_of),
-            self._line_hits(words, starts, text_of, joined),
-        ):
+        words = words_in(folded)
+        for hits in (self._long_hits(words), self._short_hits(words), self._line_hits(words)):
             for place, entry, size, kind in hits:
-                text = int(text_of[place])
+                text = int(words.text_of[place])
                 if found[text] is None:
-                    end = min(int(starts[place + size]) if place + size < len(starts) else len(joined), int(ends[text]))
-                    evidence = f"{kind}: {excerpt(' '.join(joined[starts[place] : end].split()))}"
+                    last = min(place + size, int(words.firsts[text + 1]))
+                    end = int(words.starts[last]) if last < len(words.starts) else len(words.folded)
+                    # What stands before the first word of the next text is not of this one.
+                    said = words.folded[words.starts[place] : end]
+                    said = said if last < words.firsts[text + 1] else said[: said.rfind("\n")]
+                    evidence = f"{kind}: {excerpt(' '.join(said.split()))}"
                     found[text] = Leak(self.names[self._item_of[entry]], evidence)
         return found
 
-    def _long_hits(self, words: Hashes, text_of: Numbers) -> Iterator[tuple[int, int, int, str]]:
+    def _long_hits(self, words: Words) -> Iterator[tuple[int, int, int, str]]:
         """Yield (place of the first word, entry, words, what it is), one for each text, in their order."""
-        runs, places = _runs_inside(words, text_of, RUN)
+        runs, places = _runs_inside(words, RUN)
         at, entries = self._long.first(runs)
-        yield from _first_of_each_text(places[at], entries, text_of, RUN, f"{RUN} words of it in a row")
+        yield from _first_of_each_text(places[at], entries, words, RUN, f"{RUN} words of it in a row")
 
-    def _short_hits(self, words: Hashes, text_of: Numbers) -> Iterator[tuple[int, int, int, str]]:
-        runs, places = _runs_inside(words, text_of, SHORT_RUN)
+    def _short_hits(self, words: Words) -> Iterator[tuple[int, int, int, str]]:
+        runs, places = _runs_inside(words, SHORT_RUN)
         at, entry = self._short.all(runs)
         if not len(at):
             return
         place, run = places[at], runs[at]
-        order = np.lexsort((place, run, entry, text_of[place]))
+        order = np.lexsort((place, run, entry, words.text_of[place]))
         place, entry, run = place[order], entry[order], run[order]
-        texts = text_of[place]
+        texts = words.text_of[place]
         same = (texts[1:] == texts[:-1]) & (entry[1:] == entry[:-1])
         fresh = np.concatenate([[True], ~(same & (run[1:] == run[:-1]))])
         groups = np.flatnonzero(np.concatenate([[True], ~same]))
@@ -196,20 +194,18 @@ class EvalIndex:
             share = counts[group] / self._sizes[number]
             yield int(firsts[group]), number, SHORT_ITEM, f"{share:.0%} of its runs of {SHORT_RUN} words, from"
 
-    def _line_hits(
-        self, words: Hashes, starts: Numbers, text_of: Numbers, joined: str
-    ) -> Iterator[tuple[int, int, int, str]]:
-        if not self._lines or not len(words):
+    def _line_hits(self, words: Words) -> Iterator[tuple[int, int, int, str]]:
+        if not self._lines or not len(words.hashes):
             return
-        line_of = np.searchsorted(_line_breaks(joined), starts)
+        line_of = np.searchsorted(_line_breaks(words.folded), words.starts)
         opens = np.concatenate([[True], line_of[1:] != line_of[:-1]])
         closes = np.concatenate([opens[1:], [True]])
         for size, known in self._lines.items():
-            runs, places = _runs_inside(words, text_of, size)
+            runs, places = _runs_inside(words, size)
             whole = opens[places] & closes[places + size - 1]
             at, entries = known.first(runs[whole])
             what = "the whole of it on a line of its own"
-            yield from _first_of_each_text(places[whole][at], entries, text_of, size, what)
+            yield from _first_of_each_text(places[whole][at], entries, words, size, what)
 
 
 def training_texts(row: Mapping[str, Any]) -> list[str]:
@@ -247,9 +243,9 @@ def _lines(turns: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _first_of_each_text(
-    places: Numbers, entries: Numbers, text_of: Numbers, size: int, what: str
+    places: Numbers, entries: Numbers, words: Words, size: int, what: str
 ) -> Iterator[tuple[int, int, int, str]]:
-    _, firsts = np.unique(text_of[places], return_index=True)
+    _, firsts = np.unique(words.text_of[places], return_index=True)
     for first in firsts.tolist():
         yield int(places[first]), int(entries[first]), size, what
 
@@ -258,12 +254,11 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
-def _runs_inside(words: Hashes, text_of: Numbers, size: int) -> tuple[Hashes, Numbers]:
+def _runs_inside(words: Words, size: int) -> tuple[Hashes, Numbers]:
     """Return the runs of words that lie in one text, and the place of the first word of each."""
-    if len(words) < size:
-        return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    inside = text_of[: len(words) - size + 1] == text_of[size - 1 :]
-    return run_hashes(words, size)[inside], np.flatnonzero(inside)
+    runs = word_runs(words.hashes, size)
+    inside = words.text_of[: len(runs)] == words.text_of[size - 1 : size - 1 + len(runs)]
+    return runs[inside], np.flatnonzero(inside)
 
 
 def _line_breaks(text: str) -> Numbers:
