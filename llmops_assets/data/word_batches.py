@@ -26,13 +26,16 @@ _CHARACTER_BASE = 0x9E3779B97F4A7C15
 
 @dataclass(frozen=True)
 class Words:
-    """The words of some texts: those of text number i are `hashes[firsts[i]:firsts[i + 1]]`, in their order."""
+    """The words of some texts: those of text number i are `hashes[firsts[i]:firsts[i + 1]]`, in their order.
+
+    `folded` are the texts with case folded, each with a line break behind it, and `starts` where words begin in it.
+    """
 
     texts: list[str]
     hashes: Hashes
     firsts: NDArray[np.int64]
-    _folded: str
-    _starts: NDArray[np.int64]
+    folded: str
+    starts: NDArray[np.int64]
     _inside: NDArray[np.bool_]
 
     @property
@@ -48,16 +51,16 @@ class Words:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """[words]: how many characters a word has."""
-        return np.add.reduceat(self._inside, self._starts, dtype=np.int64) if len(self._starts) else self._starts
+        return np.add.reduceat(self._inside, self.starts, dtype=np.int64) if len(self.starts) else self.starts
 
     @cached_property
     def alphabetic(self) -> NDArray[np.bool_]:
         """[words]: whether there is a letter in a word."""
-        if not len(self._starts):
+        if not len(self.starts):
             return np.zeros(0, bool)
-        codes = np.frombuffer(self._folded.encode("utf-32-le", "surrogatepass"), np.uint32)
+        codes = np.frombuffer(self.folded.encode("utf-32-le", "surrogatepass"), np.uint32)
         # What stands between two words is no letter, so it does not matter that it is counted with the first.
-        return np.logical_or.reduceat(_letter_table()[codes], self._starts)
+        return np.logical_or.reduceat(_letter_table()[codes], self.starts)
 
     def sums(self, values: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return for each text the sum of the `values` of its words."""
