@@ -156,13 +156,10 @@ def test_documents_of_train_that_hold_an_eval_item_are_left_out_and_others_not(
     asked = before["train"][4]["text"].split()
     known = before["heldout"][0]["text"].split()
     items = tmp_path / "items.jsonl"
+    quotes = {"a": asked[10:40], "b": known[10:40]}
     made = [
-        EvalItem(
-            id="a", prompt=(Message("user", " ".join(asked[10:40])),), answers=("yes",), layout="messages", source="own"
-        ),
-        EvalItem(
-            id="b", prompt=(Message("user", " ".join(known[10:40])),), answers=("yes",), layout="messages", source="own"
-        ),
+        EvalItem(name, (Message("user", " ".join(words)),), ("yes",), "messages", source="own", origin="own.jsonl:1")
+        for name, words in quotes.items()
     ]
     write_jsonl(items, (item.to_row() for item in made))
 
