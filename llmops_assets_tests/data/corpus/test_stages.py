@@ -153,10 +153,9 @@ def test_documents_of_train_that_hold_an_eval_item_are_left_out_and_others_not(
     texts = [_text(n) for n in range(60)]
     source = files_source("docs.jsonl", *_lines(texts))
     _, before = _built([source], tokenizer_file, tmp_path)
-    asked = before["train"][4]["text"].split()
-    known = before["heldout"][0]["text"].split()
+    asked, known = (next(d for d in before["documents"] if d["split"] == side) for side in ("train", "heldout"))
     items = tmp_path / "items.jsonl"
-    quotes = {"a": asked[10:40], "b": known[10:40]}
+    quotes = {"a": asked["text"].split()[10:40], "b": known["text"].split()[10:40]}
     made = [
         EvalItem(name, (Message("user", " ".join(words)),), ("yes",), "messages", source="own", origin="own.jsonl:1")
         for name, words in quotes.items()
@@ -172,4 +171,4 @@ def test_documents_of_train_that_hold_an_eval_item_are_left_out_and_others_not(
         entry["line"] == int(before["train"][4]["origin"].rpartition(":")[2]) and "holds eval item a" in entry["detail"]
     )
     assert _rows(tmp_path / "out" / "heldout.jsonl") == before["heldout"]
-    assert not any(row["id"].startswith(before["train"][4]["group"]) for row in _rows(tmp_path / "out" / "train.jsonl"))
+    assert not any(row["group"] == asked["group"] for row in _rows(tmp_path / "out" / "train.jsonl"))
