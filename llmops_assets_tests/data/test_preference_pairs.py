@@ -101,4 +101,4 @@ def test_pairs_and_votes_that_hold_an_eval_item_are_not_trained_on(tmp_path: Pat
         ("pairs", "pairs.json", 2, "contaminated"),
         ("votes", "votes", 0, "contaminated"),
     ]
-    assert "holds eval item x/1" in quarantine.records[0].detail
+    assert "holds eval item x/1" in next(quarantine.records).detail
