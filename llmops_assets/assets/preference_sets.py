@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from llmops_assets.assets.adapters import WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
-from llmops_assets.assets.launchpad import launchpad_config, resolved
+from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
 from llmops_assets.data.preference_pairs import PairIntake, PairSourcesSpec, SourcedPair, read_pairs
@@ -18,6 +20,7 @@ from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
+from llmops_assets.feedback.admission import admitted_pairs, quarantine_row
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
 from llmops_assets.feedback.specs import PreferenceSetSpec
@@ -28,8 +31,9 @@ from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 THROUGH_TAG = "llmops/preferences_through"
+QUARANTINE = "quarantine.jsonl"
 
 
 class NotEnoughPreferences(LlmopsError):
@@ -58,7 +62,7 @@ def preference_votes_asset(recipe: Recipe) -> dg.SourceAsset:
 
 def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.AssetsDefinition:
     """Return the `<recipe>/preference_set` asset: usable votes, and the pairs of data sets that the recipe names."""
-    settings = PreferenceSetSpec(sealed_share=section.sealed_share)
+    settings = part_of(section, PreferenceSetSpec)
     config_class = launchpad_config(settings)
 
     @dg.asset(
@@ -76,20 +80,25 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
         feedback: FeedbackResource,
     ) -> dg.MaterializeResult:
         """Chosen and rejected answers from the votes that can be trained on: decisive, not contradicted, no
-        duplicates; and the pairs of data sets that the recipe names. A share of the prompts, drawn by hash, is sealed
-        for the gate and never trained on."""
+        duplicates, no names that give a side away, within a rater's share; and the pairs of data sets that the recipe
+        names. A share of the prompts, drawn by hash, is sealed for the gate and never trained on. Every other vote is
+        in quarantine.jsonl with its reason."""
         with readable_errors():
             spec = resolved(settings, config)
             sets, base_dir = section.data_sets, configs_dir() / "recipes"
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
-                selection = store.usable_pairs(recipe.name, through_seq=int(through) if through else None)
-                quality = store.stats(recipe.name, through_seq=selection.through_seq)
+                base_model, through_seq = recipe.base_model.name, int(through) if through else None
+                selection = admitted_pairs(store, recipe.name, spec, base_model, through_seq=through_seq)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="preference_set",
                 spec=spec,
-                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, base_dir, recipe)},
+                inputs={
+                    "pairs": _pairs_version(selection),
+                    "left_out": row_hash([vote.model_dump() for vote in selection.left_out]),
+                    **_data_set_inputs(sets, base_dir, recipe),
+                },
                 code_version=CODE_VERSION,
             )
 
@@ -97,7 +106,8 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
                 limit = 0 if sets is None else sets.max_sealed
                 kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
-                return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
+                _append_left_out(slot, selection)
+                return Built(summary=kept)
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary
@@ -112,7 +122,6 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "contains_simulated_votes": summary["contains_simulated_votes"],
                 "votes_left_out": counts_table(selection.excluded),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
-                "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
             },
         )
@@ -146,9 +155,15 @@ def _read_data_sets(
         return _answers_key(pair.prompt, pair.comparison.chosen, pair.comparison.rejected) in voted
 
     intake = read_pairs(sets.sources, base_dir, markers, is_voted)
-    intake.quarantine.write(slot.output / "quarantine.jsonl")
+    intake.quarantine.write(slot.output / QUARANTINE)
     intake.quarantine.check(sets.max_quarantined_share, where="preferences.data_sets")
     return intake
+
+
+def _append_left_out(slot: BuildSlot, selection: PairSelection) -> None:
+    """Write the votes that are no pair behind the records of data sets that are none."""
+    with (slot.output / QUARANTINE).open("a", encoding="utf-8") as stream:
+        stream.write(_lines(map(quarantine_row, selection.left_out)))
 
 
 def _write_splits(
@@ -182,13 +197,19 @@ def _write_splits(
         "heldout": len(scored),
         "rater_kinds": kinds,
         "contains_simulated_votes": "simulated" in kinds,
+        "votes_left_out": selection.excluded,
         "through_seq": selection.through_seq,
         "data_sets": data_sets.summary() | _split_counts(more_train, more_sealed, more_heldout) if data_sets else {},
     }
 
 
-def _split_counts(train: list[SourcedPair], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, int]:
-    return {"train": len(train), "heldout": len(heldout), "sealed_beyond_max_sealed": len(sealed) - len(heldout)}
+def _split_counts(train: list[SourcedPair], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, Any]:
+    return {
+        "train": len(train),
+        "heldout": len(heldout),
+        "sealed_beyond_max_sealed": len(sealed) - len(heldout),
+        "sealed_by_source": dict(Counter(pair.source for pair in sealed)),
+    }
 
 
 def _answers_key(prompt: Sequence[Turn], *answers: str) -> str:
@@ -210,6 +231,15 @@ def _scored_row(pair: PreferencePair) -> dict:
     }
 
 
-def _write_jsonl(slot: BuildSlot, name: str, rows: list[dict]) -> None:
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    (slot.output / name).write_text("".join(lines), encoding="utf-8")
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one of the set's files."""
+    with file.open(encoding="utf-8") as stream:
+        yield from map(json.loads, stream)
+
+
+def _write_jsonl(slot: BuildSlot, name: str, rows: Iterable[dict]) -> None:
+    (slot.output / name).write_text(_lines(rows), encoding="utf-8")
+
+
+def _lines(rows: Iterable[dict]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
