@@ -317,7 +317,11 @@ def vote_stats(recipe: str, as_json: bool) -> None:
         raise click.ClickException(f"recipe {lane.name}: has no section preferences, and so no votes")
     with feedback_resource().open() as store:
         report = report_on_votes(store, lane.name, lane.preferences, lane.base_model.name)
-    click.echo(report.model_dump_json(indent=2) if as_json else "\n".join(terminal_lines(report)))
+    if as_json:
+        click.echo(report.model_dump_json(indent=2))
+    else:
+        click.echo("\n".join(terminal_lines(report)))
+        click.echo("\nThese are the votes alone; the asset preference_report adds data sets and the lane's domain.")
 
 
 @votes.command("simulate")

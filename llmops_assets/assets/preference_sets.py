@@ -106,7 +106,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
                 limit = 0 if sets is None else sets.max_sealed
                 kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
-                _append_left_out(slot, selection)
+                _write_jsonl(slot, QUARANTINE, _left_out_rows(data_sets, selection))
                 return Built(summary=kept)
 
             artifact, reused = build_once(artifacts, request, build)
@@ -160,10 +160,11 @@ def _read_data_sets(
     return intake
 
 
-def _append_left_out(slot: BuildSlot, selection: PairSelection) -> None:
-    """Write the votes that are no pair behind the records of data sets that are none."""
-    with (slot.output / QUARANTINE).open("a", encoding="utf-8") as stream:
-        stream.write(_lines(map(quarantine_row, selection.left_out)))
+def _left_out_rows(data_sets: PairIntake | None, selection: PairSelection) -> Iterator[dict[str, Any]]:
+    """Yield the records of data sets that are no pair, then the votes that are none."""
+    if data_sets is not None:
+        yield from (record.to_row() for record in data_sets.quarantine.records)
+    yield from map(quarantine_row, selection.left_out)
 
 
 def _write_splits(
@@ -238,8 +239,5 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _write_jsonl(slot: BuildSlot, name: str, rows: Iterable[dict]) -> None:
-    (slot.output / name).write_text(_lines(rows), encoding="utf-8")
-
-
-def _lines(rows: Iterable[dict]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    (slot.output / name).write_text("".join(lines), encoding="utf-8")

@@ -17,8 +17,9 @@ def admitted_pairs(
     store: FeedbackStore, deployment: str, spec: PreferenceSetSpec, base_model: str, *, through_seq: int | None = None
 ) -> PairSelection:
     """The usable pairs that `spec` admits to a preference set, and why every other vote is none of them."""
-    names = identity_names(store, deployment, spec, base_model, through_seq=through_seq)
-    selection = without_leaks(store.usable_pairs(deployment, through_seq=through_seq), names)
+    usable = store.usable_pairs(deployment, through_seq=through_seq)
+    names = identity_names(store, deployment, spec, base_model, through_seq=usable.through_seq)
+    selection = without_leaks(usable, names)
     return selection if spec.max_share_per_rater is None else within_rater_share(selection, spec.max_share_per_rater)
 
 

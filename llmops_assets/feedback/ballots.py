@@ -1,6 +1,6 @@
 """Which votes become preference pairs. One pure rule for counting, selecting and reporting."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -85,11 +85,6 @@ class Ballot:
 
     kept: list[CastVote]
     excluded: list[tuple[CastVote, Exclusion]]
-
-    def reasons(self) -> dict[str, int]:
-        """How many votes each reason excluded, in the order in which the reasons are checked."""
-        counted = Counter(reason for _, reason in self.excluded)
-        return {reason.value: counted[reason] for reason in Exclusion if counted[reason]}
 
     def left_out(self) -> list[LeftOutVote]:
         """All votes but the kept ones, by `seq`."""

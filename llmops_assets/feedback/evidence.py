@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 from llmops_assets.feedback.ballots import CastVote, newest_votes
@@ -47,5 +47,5 @@ class VoteEvidence:
     def digest(self) -> str:
         """Return a sha256 (hex) over all of it: equal evidence gives equal reports."""
         rest = [self.labels, sorted(self.prompts.items()), sorted(self.leaks.items()), self.months]
-        lines = [json.dumps(part, sort_keys=True) for part in (*map(asdict, self.votes), *rest)]
+        lines = [json.dumps(part, sort_keys=True) for part in (*map(vars, self.votes), *rest)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from llmops_assets.evaluation.preference_quality.figures import PreferenceFigures, VersionPairFigures
+from llmops_assets.evaluation.preference_quality.figures import PreferenceFigures, Share, VersionPairFigures
 from llmops_assets.feedback.specs import VoteQualitySpec
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def _verdicts(pairs: Sequence[VersionPairFigures]) -> bytes:
             shares = [100 * count / pair.votes for count, pair in zip(counts, pairs, strict=True)]
             bars = axes.barh(range(len(pairs)), shares, left=start, color=color, label=name, edgecolor="white")
             shown = [f"{count}" if share >= 4 else "" for count, share in zip(counts, shares, strict=True)]
-            axes.bar_label(bars, labels=shown, label_type="center", fontsize="small")
+            ink = "white" if color in (BLUE, GREY, VERMILLION) else "black"
+            axes.bar_label(bars, labels=shown, label_type="center", fontsize="small", color=ink)
             start = [before + share for before, share in zip(start, shares, strict=True)]
         names = [f"{_paired(pair)}\nn = {pair.votes} votes" for pair in pairs]
-        axes.set_yticks(range(len(pairs)), names)
-        axes.invert_yaxis()
+        _rows_from_the_top(axes, names)
         axes.set(title="What did raters say, by pair of versions?", xlabel="share of votes (%)", xlim=(0, 100))
         axes.figure.legend(loc="outside lower center", ncols=len(parts), fontsize="x-small")
 
@@ -67,48 +67,40 @@ def _paired(pair: VersionPairFigures) -> str:
 
 
 def _biases(figures: PreferenceFigures, limits: VoteQualitySpec) -> bytes:
-    rows = [
-        (f"left answer\nn = {figures.left.of} votes", figures.left.estimate, figures.left.low, figures.left.high, True),
-        (
-            f"longer answer\nn = {figures.longer.of} votes",
-            figures.longer.estimate,
-            figures.longer.low,
-            figures.longer.high,
-            False,
-        ),
-    ]
+    side, length = limits.max_position_deviation, limits.max_length_deviation
+    # Label, estimate, bounds, and how far from one half the limit lets it be; the adjusted figures have no limit.
+    rows = [_bias(f"left answer\nn = {figures.left.of} votes", figures.left, side)]
+    rows.append(_bias(f"longer answer\nn = {figures.longer.of} votes", figures.longer, length))
     if (adjusted := figures.adjusted) is not None:
         n = f"n = {adjusted.votes} votes"
-        rows += [
-            (f"left, at equal length\n{n}", adjusted.left, adjusted.left_low, adjusted.left_high, True),
-            (f"twice as long, sides apart\n{n}", adjusted.longer, adjusted.longer_low, adjusted.longer_high, False),
-        ]
+        rows.append((f"left, at equal length\n{n}", adjusted.left, adjusted.left_low, adjusted.left_high, None))
+        rows.append(
+            (f"twice as long, side held\n{n}", adjusted.longer, adjusted.longer_low, adjusted.longer_high, None)
+        )
     for entry in figures.data_sets[:_MOST_BARS]:
-        share = entry.longer
-        rows.append((f"longer, in {entry.source}\nn = {share.of} pairs", share.estimate, share.low, share.high, False))
-    rows = [row for row in rows if row[1] is not None]
+        rows.append(_bias(f"longer, in {entry.source}\nn = {entry.longer.of} pairs", entry.longer, length))
+    shown = [row for row in rows if row is not None]
 
     def draw(axes: "Axes") -> None:
-        for place, (_, estimate, low, high, is_side) in enumerate(rows):
-            assert estimate is not None and low is not None and high is not None, "rows without estimate are left out"
-            deviation = limits.max_position_deviation if is_side else limits.max_length_deviation
-            label = "inside the limit" if place == 0 else None
-            axes.barh(
-                place, 200 * deviation, left=50 - 100 * deviation, height=0.8, color=GREEN, alpha=0.2, label=label
-            )
-            error = [[100 * (estimate - low)], [100 * (high - estimate)]]
-            axes.errorbar(
-                100 * estimate, place, xerr=error, fmt="o", color=BLUE if is_side else ORANGE, capsize=4, ecolor="black"
-            )
+        for place, (_, estimate, low, high, deviation) in enumerate(shown):
+            if deviation is not None:
+                axes.barh(place, 200 * deviation, left=50 - 100 * deviation, color=GREEN, alpha=0.2)
+            error = [[max(0.0, 100 * (estimate - low))], [max(0.0, 100 * (high - estimate))]]  # rounding at 0 and 1
+            axes.errorbar(100 * estimate, place, xerr=error, fmt="o", color=BLUE, capsize=4, ecolor="black")
         axes.axvline(50, color="black", linewidth=0.8, linestyle="--")
-        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
-        axes.invert_yaxis()
+        _rows_from_the_top(axes, [row[0] for row in shown])
         whose = " (simulated votes)" if figures.simulated else ""
-        axes.set(title=f"Do votes follow side or length?{whose}", xlim=(0, 100))
-        axes.set_xlabel(f"chosen (%), with {limits.confidence:.0%} interval; 50 is no influence")
-        axes.figure.legend(loc="outside lower center", fontsize="small")
+        axes.set(title=f"Do votes follow side or length?{whose}", xlim=(-2, 102))
+        axes.set_xlabel(
+            f"chosen (%), with {limits.confidence:.0%} interval; 50 is no influence; shaded: inside the limit"
+        )
 
-    return _drawn(draw, height=1.5 + 0.5 * len(rows))
+    return _drawn(draw, height=1.2 + 0.5 * len(shown))
+
+
+def _bias(label: str, share: Share, deviation: float) -> "tuple[str, float, float, float, float | None] | None":
+    interval = share.interval()
+    return None if interval is None else (label, interval.estimate, interval.low, interval.high, deviation)
 
 
 def _raters(figures: PreferenceFigures, limits: VoteQualitySpec) -> bytes:
@@ -129,8 +121,7 @@ def _raters(figures: PreferenceFigures, limits: VoteQualitySpec) -> bytes:
         if judged:
             axes.axvline(limit, color="black", linestyle="--", label=f"limit: {limit:.0f} %")
             axes.legend(fontsize="small")
-        axes.set_yticks(range(len(shares)), names)
-        axes.invert_yaxis()
+        _rows_from_the_top(axes, names)
         n = sum(rater.pairs for rater in deciding)
         axes.set(title="Who decides the set?", xlabel=f"share of the pairs from votes (%), n = {n} pairs")
         axes.set_xlim(0, min(110, max(1.15 * max(shares), 1.15 * limit if judged else 0)))
@@ -164,6 +155,11 @@ def _lengths(ratios: Mapping[str, Sequence[float]]) -> bytes:
         axes.legend(fontsize="small")
 
     return _drawn(draw, height=3.4)
+
+
+def _rows_from_the_top(axes: "Axes", names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def _factor(tick: int) -> str:

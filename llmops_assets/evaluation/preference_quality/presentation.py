@@ -111,7 +111,7 @@ def _adjusted_rows(adjusted: Adjusted | None) -> list[list[str]]:
         return []
     left = f"{adjusted.left:.1%} [{adjusted.left_low:.1%}, {adjusted.left_high:.1%}]"
     longer = f"{adjusted.longer:.1%} [{adjusted.longer_low:.1%}, {adjusted.longer_high:.1%}]"
-    return [["left wins at equal length", left], ["an answer twice as long wins, sides apart", longer]]
+    return [["left wins at equal length", left], ["an answer twice as long wins, side held", longer]]
 
 
 def _prompt_rows(prompts: PromptFigures) -> list[list[str]]:

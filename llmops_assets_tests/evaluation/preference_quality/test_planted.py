@@ -16,10 +16,10 @@ WITHOUT_DATA_SETS = {"data_set_length_bias": "not applicable"}
 
 @pytest.fixture
 def votes(tmp_path: Path) -> Iterator[Booth]:
-    """A store with 400 fair votes of five people, and 60 battles on which nearly all pairs of raters agree."""
+    """A store with 160 fair votes of five people, and 40 battles on which nearly all pairs of raters agree."""
     with booth(tmp_path) as made:
-        made.fair_votes(400)
-        made.shared_battles(60, agreeing=55, start=5000)
+        made.fair_votes(160)
+        made.shared_battles(40, agreeing=36, start=5000)
         yield made
 
 
@@ -32,37 +32,37 @@ def test_fair_votes_pass_every_limit(votes: Booth) -> None:
     report = votes.report()
     assert not_passed(report) == WITHOUT_DATA_SETS
     figures = report.figures
-    assert (figures.votes, figures.pairs, figures.by_verdict) == (520, 455, {"left": 260, "right": 260})
-    assert figures.left_out == {"conflicting": 10, "corroborating": 55}
-    assert sum(rater.pairs for rater in figures.raters) == 455
-    assert headline(report) == "planted: 455 pairs from votes, 455 prompts."
+    assert (figures.votes, figures.pairs, figures.by_verdict) == (240, 196, {"left": 120, "right": 120})
+    assert figures.left_out == {"conflicting": 8, "corroborating": 36}
+    assert sum(rater.pairs for rater in figures.raters) == 196
+    assert headline(report) == "planted: 196 pairs from votes, 196 prompts."
 
 
 def test_a_side_that_is_preferred_is_found_and_only_that(votes: Booth) -> None:
-    for number in range(1000, 1400):
+    for number in range(1000, 1200):
         votes.vote(number, PEOPLE[number % 5], "left")
     report = votes.report()
     assert not_passed(report) == {"position_bias": "FAIL"} | WITHOUT_DATA_SETS
-    assert (report.figures.left.count, report.figures.left.of) == (660, 920)
-    assert all(rater.left.estimate == pytest.approx(0.717, abs=0.02) for rater in report.figures.raters)
+    assert (report.figures.left.count, report.figures.left.of) == (320, 440)
+    assert all(rater.left.estimate == pytest.approx(320 / 440, abs=0.05) for rater in report.figures.raters)
 
 
 def test_a_taste_for_length_is_found_and_only_that(votes: Booth) -> None:
-    for number in range(1000, 1600):
+    for number in range(1000, 1400):
         longer_left = number % 2 == 0
-        _vote_on_lengths(votes, number, longer_left=longer_left, longer_wins=number % 20 > 1)
+        _vote_on_lengths(votes, number, longer_left=longer_left, longer_wins=number % 50 > 0)
     report = votes.report()
     assert not_passed(report) == {"length_bias": "FAIL"} | WITHOUT_DATA_SETS
-    assert (report.figures.longer.count, report.figures.longer.of) == (540 + 260, 600 + 520)
+    assert (report.figures.longer.count, report.figures.longer.of) == (392 + 120, 400 + 240)
     adjusted = report.figures.adjusted
     assert adjusted is not None
-    assert adjusted.longer_low > 0.8
+    assert adjusted.longer_low > 0.6
     assert adjusted.left_low < 0.5 < adjusted.left_high
 
 
 def test_a_side_that_holds_the_longer_answer_is_no_side_that_is_preferred(tmp_path: Path) -> None:
     with booth(tmp_path) as made:
-        for number in range(600):
+        for number in range(300):
             longer_left = number % 10 < 8
             _vote_on_lengths(made, number, longer_left=longer_left, longer_wins=number // 10 % 10 != 0)
         figures = made.report().figures
@@ -77,25 +77,25 @@ def _vote_on_lengths(votes: Booth, number: int, *, longer_left: bool, longer_win
 
 
 def test_a_dominating_rater_is_found_and_only_that(votes: Booth) -> None:
-    for number in range(1000, 1600):
+    for number in range(1000, 1200):
         votes.vote(number, PEOPLE[0], fair_side(number))
     report = votes.report()
     assert not_passed(report) == {"rater_share": "FAIL"} | WITHOUT_DATA_SETS
     largest = report.figures.raters[0]
-    assert (largest.pairs, largest.share_of_pairs) == (702, 702 / 1055)
-    assert {pair.largest_rater_share for pair in report.figures.version_pairs} == {704 / 1120}
+    assert (largest.pairs, largest.share_of_pairs) == (247, 247 / 396)
+    assert {pair.largest_rater_share for pair in report.figures.version_pairs} == {248 / 440}
     cut = votes.report(PreferenceSpec(max_share_per_rater=0.4))
     assert not_passed(cut) == WITHOUT_DATA_SETS
-    assert cut.figures.left_out["rater_over_share"] == 702 - cut.figures.raters[0].pairs
-    assert cut.figures.raters[0].share_of_pairs == pytest.approx(0.4, abs=0.001)
+    assert cut.figures.left_out["rater_over_share"] == 247 - cut.figures.raters[0].pairs
+    assert cut.figures.raters[0].share_of_pairs == pytest.approx(0.4, abs=0.005)
 
 
 def test_raters_who_disagree_are_found_and_stop_the_run(votes: Booth) -> None:
-    votes.shared_battles(60, agreeing=0, start=7000)
+    votes.shared_battles(40, agreeing=0, start=7000)
     report = votes.report()
     assert not_passed(report) == {"agreement": "FAIL", "contradictions": "FAIL"} | WITHOUT_DATA_SETS
-    assert report.figures.agreement.agreeing.count == 55
-    assert report.figures.agreement.battles == 120
+    assert report.figures.agreement.agreeing.count == 36
+    assert report.figures.agreement.battles == 80
     assert [finding.rule for finding in report.findings if finding.stops] == ["agreement"]
     assert headline(report).endswith("agreement, contradictions: fail; agreement stops DPO.")
 
@@ -106,34 +106,34 @@ def test_names_that_give_a_side_away_are_found_and_only_that(votes: Booth) -> No
         votes.vote(number, PEOPLE[number % 5], fair_side(number), left=left, right="=" * len(left))
     report = votes.report()
     assert not_passed(report) == {"identity_leaks": "FAIL"} | WITHOUT_DATA_SETS
-    assert (report.figures.leaks.count, report.figures.leaks.of) == (20, 480)
+    assert (report.figures.leaks.count, report.figures.leaks.of) == (20, 220)
     assert report.figures.leaked_names == {"chatgpt": 10, "openai": 10, "v1.1": 10}
     assert report.figures.left_out["identity_leak"] == 20
 
 
 def test_answers_that_are_both_bad_are_an_alarm(votes: Booth) -> None:
-    for number in range(1000, 1200):
+    for number in range(1000, 1100):
         votes.vote(number, PEOPLE[number % 5], "both_bad")
     report = votes.report()
     assert not_passed(report) == {"both_bad": "FAIL"} | WITHOUT_DATA_SETS
-    assert report.figures.both_bad.count == 200
+    assert report.figures.both_bad.count == 100
 
 
 def test_many_votes_on_few_prompts_are_found(tmp_path: Path) -> None:
     with booth(tmp_path) as made:
-        for number in range(120):
+        for number in range(60):
             made.vote(number, PEOPLE[number % 5], fair_side(number), prompt=f"Question {number % 3}?")
         report = made.report()
     assert not_passed(report)["prompts"] == "FAIL"
     assert report.figures.pair_prompts == 3
     assert report.figures.prompts.effective == pytest.approx(3)
-    assert report.figures.prompts.most_votes == 40
+    assert report.figures.prompts.most_votes == 20
 
 
 def test_simulated_votes_are_labelled_and_spared_the_limits_on_raters(tmp_path: Path) -> None:
     with booth(tmp_path) as made:
+        rater = Rater(subject="rule", kind="simulated")
         for number in range(60):
-            rater = Rater(subject="rule", kind="simulated")
             made.vote(number, rater, fair_side(number))
         report = made.report()
     outcomes = {finding.rule: finding.outcome for finding in report.findings}
@@ -143,12 +143,13 @@ def test_simulated_votes_are_labelled_and_spared_the_limits_on_raters(tmp_path: 
 
 
 def test_real_votes_are_judged_without_the_simulated_ones(votes: Booth) -> None:
-    for number in range(1000, 1400):
-        votes.vote(number, Rater(subject="rule", kind="simulated"), "left")
+    rule = Rater(subject="rule", kind="simulated")
+    for number in range(1000, 1100):
+        votes.vote(number, rule, "left")
     report = votes.report()
     assert not_passed(report) == WITHOUT_DATA_SETS
-    assert report.figures.by_rater_kind == {"human": 520, "simulated": 400}
-    assert report.figures.left.of == 520
+    assert report.figures.by_rater_kind == {"human": 240, "simulated": 100}
+    assert report.figures.left.of == 240
 
 
 def test_few_votes_prove_nothing(tmp_path: Path) -> None:
@@ -156,16 +157,8 @@ def test_few_votes_prove_nothing(tmp_path: Path) -> None:
         for number in range(20):
             made.vote(number, PEOPLE[number % 2], "left")
         report = made.report()
-    assert (
-        not_passed(report)
-        == {
-            "rater_share": "INCONCLUSIVE",
-            "agreement": "INCONCLUSIVE",
-            "position_bias": "INCONCLUSIVE",
-            "length_bias": "not applicable",
-        }
-        | WITHOUT_DATA_SETS
-    )
+    unclear = dict.fromkeys(["rater_share", "agreement", "position_bias", "length_bias"], "INCONCLUSIVE")
+    assert not_passed(report) == unclear | WITHOUT_DATA_SETS
     assert "needs at least 10 more examples (20 now)" in report_markdown(report)
 
 
@@ -174,8 +167,8 @@ def test_the_erased_are_in_no_figure_of_raters(votes: Booth) -> None:
     votes.store.erase_rater(PEOPLE[0])
     report = votes.report()
     assert len(report.figures.raters) == 4
-    assert report.figures.heard == 416
-    assert report.figures.left_out["rater_erased"] == 104
+    assert report.figures.heard == 192
+    assert report.figures.left_out["rater_erased"] == 48
 
 
 def test_an_empty_store_has_a_report(tmp_path: Path) -> None:
