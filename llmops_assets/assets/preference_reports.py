@@ -16,11 +16,13 @@ from llmops_assets.assets.lineage import (
     materialized,
     readable_errors,
 )
+from llmops_assets.assets.preference_sets import CODE_VERSION as SET_CODE_VERSION
 from llmops_assets.assets.preference_sets import QUARANTINE, read_rows
 from llmops_assets.assets.previews import inline_png
+from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.preference_quality.coverage import Question
 from llmops_assets.evaluation.preference_quality.figures import DataSetFigures, Share
-from llmops_assets.evaluation.preference_quality.limits import RULES, Finding
+from llmops_assets.evaluation.preference_quality.limits import QUESTIONS, Finding
 from llmops_assets.evaluation.preference_quality.measuring import SetContent
 from llmops_assets.evaluation.preference_quality.plots import preference_plots
 from llmops_assets.evaluation.preference_quality.presentation import headline, report_markdown
@@ -41,12 +43,19 @@ FROM_VOTES = "pairs from votes"
 _FIXED = frozenset({"blocking"})
 
 
+class OutdatedSet(LlmopsError):
+    """The preference set is older than this code and lacks what a report reads."""
+
+
 def preference_report_asset(recipe: Recipe, section: PreferencesSection) -> dg.AssetsDefinition:
     """Return the `<recipe>/preference_report` asset with a check per limit of `preferences.quality`."""
     settings = section.quality
     config_class = launchpad_config(settings, leave_out=_FIXED)
     key = asset_key(recipe.name, NAME)
-    checks = [dg.AssetCheckSpec(name=rule, asset=key, blocking=rule in settings.blocking) for rule in RULES]
+    checks = [
+        dg.AssetCheckSpec(name=rule, asset=key, blocking=rule in settings.blocking, description=question)
+        for rule, question in QUESTIONS.items()
+    ]
 
     @dg.asset(
         key=key,
@@ -68,7 +77,7 @@ def preference_report_asset(recipe: Recipe, section: PreferencesSection) -> dg.A
         check; those that the recipe names as blocking stop a DPO run before rows are made."""
         with readable_errors():
             limits = resolved(settings, config)
-            taken = latest_artifact(context.instance, artifacts, recipe.name, "preference_set")
+            taken = _preference_set(context.instance, artifacts, recipe.name)
             taught = find_latest_artifact(context.instance, artifacts, recipe.name, "sft_set")
             evidence = _evidence(feedback, recipe, taken)
             request = BuildRequest(
@@ -92,6 +101,16 @@ def preference_report_asset(recipe: Recipe, section: PreferencesSection) -> dg.A
         return materialized(artifact, reused=reused, metadata=_metadata(artifact, found), check_results=results)
 
     return report
+
+
+def _preference_set(instance: dg.DagsterInstance, artifacts: ArtifactStore, recipe: str) -> Artifact:
+    """Return today's preference set. Raises OutdatedSet for one that does not say which votes it left out."""
+    taken = latest_artifact(instance, artifacts, recipe, "preference_set")
+    if taken.manifest.code_version != SET_CODE_VERSION:
+        raise OutdatedSet(
+            f"{recipe}/preference_set was made by an earlier version of this project; materialize it again"
+        )
+    return taken
 
 
 def _evidence(feedback: FeedbackResource, recipe: Recipe, taken: Artifact) -> VoteEvidence:

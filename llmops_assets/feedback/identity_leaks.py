@@ -25,7 +25,7 @@ _MODELS = (
     r"vicuna",
     r"wizardlm",
 )
-_VENDORS = (r"anthropic", r"deepmind", r"lmsys", r"mistral ai", r"moonshot ai", r"open ?ai", r"zhipu(?: ai)?")
+_VENDORS = (r"anthropic", r"deepmind", r"lmsys", r"mistral ai", r"moonshot ai", r"openai", r"zhipu(?: ai)?")
 # Names that are words, people or firms as well: they count with a version behind them, or where a model speaks.
 _VERSIONED = (
     r"claude[ -](?:instant|haiku|sonnet|opus|[1-5](?:\.\d)?)",

@@ -30,6 +30,7 @@ def test_a_name_is_a_leak(text: str, found: set[str]) -> None:
     "text",
     [
         "Gemini is a sign of the zodiac; a llama is an animal; Claude painted.",
+        "An open AI community of model makers.",
         "Google it, or ask Microsoft.",
         "TLSv1.1 and v1.1.3 and v1.10 are versions of other things.",
         "The embedded interpreter agrees.",

@@ -72,10 +72,13 @@ class Booth:
 
     def report(self, section: PreferenceSpec | None = None) -> PreferenceReport:
         """Record what was noted and report on the store."""
+        self.record()
+        return report_on_votes(self.store, LANE, section or PreferenceSpec(), "embedded")
+
+    def record(self) -> None:
         for rater in dict.fromkeys(rater for rater, _ in self._noted):
             self.store.record_judged_battles((vote for voter, vote in self._noted if voter is rater), rater)
         self._noted.clear()
-        return report_on_votes(self.store, LANE, section or PreferenceSpec(), "embedded")
 
 
 def fair_side(number: int) -> Verdict:

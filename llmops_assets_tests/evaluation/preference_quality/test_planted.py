@@ -1,5 +1,6 @@
 """What is planted in a store is found in figures and verdicts, and nothing else is."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,22 @@ from llmops_assets_tests.evaluation.preference_quality.planted import LONG, PEOP
 WITHOUT_DATA_SETS = {"data_set_length_bias": "not applicable"}
 
 
-@pytest.fixture
-def votes(tmp_path: Path) -> Iterator[Booth]:
-    """A store with 160 fair votes of five people, and 40 battles on which nearly all pairs of raters agree."""
-    with booth(tmp_path) as made:
+@pytest.fixture(scope="module")
+def fair_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 160 fair votes of five people, and 40 battles on which nearly all pairs of raters agree."""
+    folder = tmp_path_factory.mktemp("fair")
+    with booth(folder) as made:
         made.fair_votes(160)
         made.shared_battles(40, agreeing=36, start=5000)
+        made.record()
+    return folder
+
+
+@pytest.fixture
+def votes(fair_store: Path, tmp_path: Path) -> Iterator[Booth]:
+    """A copy of the fair store, to which a test adds."""
+    shutil.copytree(fair_store, tmp_path, dirs_exist_ok=True)
+    with booth(tmp_path) as made:
         yield made
 
 
@@ -163,7 +174,6 @@ def test_few_votes_prove_nothing(tmp_path: Path) -> None:
 
 
 def test_the_erased_are_in_no_figure_of_raters(votes: Booth) -> None:
-    votes.report()
     votes.store.erase_rater(PEOPLE[0])
     report = votes.report()
     assert len(report.figures.raters) == 4
