@@ -3,12 +3,18 @@
 import dagster as dg
 
 from llmops_assets.assets.adapters import adapter_asset
-from llmops_assets.assets.checks import no_eval_leak_check, no_train_eval_overlap_check, votes_of_one_kind_check
+from llmops_assets.assets.checks import (
+    no_eval_leak_check,
+    no_train_eval_overlap_check,
+    sealed_prompts_check,
+    votes_of_one_kind_check,
+)
 from llmops_assets.assets.corpora import corpus_asset
 from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.eval_sets import eval_sets_asset, training_sets
+from llmops_assets.assets.preference_reports import preference_report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
@@ -54,8 +60,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
         assets += [teacher_asset(recipe, recipe.kd), distillation_report_asset(recipe, recipe.kd)]
     if recipe.dpo is not None and recipe.preferences is not None:
         assets += [preference_votes_asset(recipe), preference_set_asset(recipe, recipe.preferences)]
-        assets.append(reference_log_probs_asset(recipe, recipe.dpo))
-        checks.append(votes_of_one_kind_check(recipe))
+        assets += [preference_report_asset(recipe, recipe.preferences), reference_log_probs_asset(recipe, recipe.dpo)]
+        checks += [votes_of_one_kind_check(recipe), sealed_prompts_check(recipe)]
         job = dpo_job(recipe)
         jobs.append(job)
         sensors.append(enough_preferences_sensor(recipe, recipe.preferences, job))

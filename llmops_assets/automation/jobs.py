@@ -28,9 +28,9 @@ def build_job(recipe: Recipe) -> AssetJob:
 
 
 def dpo_job(recipe: Recipe) -> AssetJob:
-    """Return `<recipe>_dpo`: votes to preference set, reference, adapter, report and champion."""
-    chain = ["preference_set", "dpo_rows", "reference_log_probs", "dpo_adapter", "dpo_report", "champion"]
-    return _job(recipe, "dpo", chain)
+    """Return `<recipe>_dpo`: votes to preference set and its report, reference, adapter, report and champion."""
+    data = ["preference_set", "preference_report", "dpo_rows", "reference_log_probs"]
+    return _job(recipe, "dpo", [*data, "dpo_adapter", "dpo_report", "champion"])
 
 
 def dpo_job_name(recipe: Recipe) -> str:
