@@ -8,6 +8,7 @@ from llmops_assets.assets.corpora import corpus_asset
 from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
+from llmops_assets.assets.generated_sets import generated_assets
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
@@ -36,6 +37,7 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.corpus is not None:
         assets.append(corpus_asset(recipe, recipe.corpus))
         checks.append(no_train_eval_overlap_check(recipe, "corpus"))
+    assets += generated_assets(recipe)
     if recipe.sft_set is not None:
         assets.append(sft_set_asset(recipe, recipe.sft_set))
         checks.append(no_train_eval_overlap_check(recipe, "sft_set"))
