@@ -1,8 +1,8 @@
 """Any server that speaks OpenAI's chat-completions API, as a generator."""
 
 import os
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ class EndpointGenerator:
         self._sleep = sleep
         self._secret = _key_of(spec)
         self._url = f"{spec.base_url}/chat/completions"
-        self._local = threading.local()
+        self._idle: deque[requests.Session] = deque()
         self.retries = 0
 
     @property
@@ -119,13 +119,7 @@ class EndpointGenerator:
             "seed": request.drawing_seed,
         }
         try:
-            response = self._session.post(
-                self._url,
-                json=body,
-                auth=_Key(self._secret),
-                timeout=self._spec.timeout_seconds,
-                allow_redirects=False,
-            )
+            response = self._post(body)
         except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             raise _Passing(f"no answer ({type(error).__name__})") from None
         except requests.RequestException as error:
@@ -139,12 +133,18 @@ class EndpointGenerator:
             )
         return _completion(response.content, body["messages"])
 
-    @property
-    def _session(self) -> requests.Session:
-        """One for each thread, which keeps its connection."""
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-        return self._local.session
+    def _post(self, body: dict[str, Any]) -> requests.Response:
+        """Ask over a connection that no other request is using, and keep it for the next one."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = requests.Session()
+        try:
+            return session.post(
+                self._url, json=body, auth=_Key(self._secret), timeout=self._spec.timeout_seconds, allow_redirects=False
+            )
+        finally:
+            self._idle.append(session)
 
     def _shown(self, text: str) -> str:
         return excerpt(text.replace(self._secret, "***") if self._secret else text)

@@ -33,8 +33,7 @@ def numbered_items(text: str) -> list[str]:
     """Return the items of a numbered list, on one line each; what stands before the first number is left out."""
     starts = list(_NUMBER.finditer(text))
     ends = [*(match.start() for match in starts[1:]), len(text)]
-    items = [text[match.end() : end] for match, end in zip(starts, ends, strict=True)]
-    return [collapse_whitespace(item) for item in items]
+    return [collapse_whitespace(text[match.end() : end]) for match, end in zip(starts, ends, strict=False)]
 
 
 def yes_or_no(text: str) -> bool | None:
