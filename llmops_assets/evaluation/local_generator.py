@@ -8,6 +8,7 @@ from typing import cast
 import numpy
 import torch
 from transformers import LogitsProcessor
+from transformers.utils import logging
 
 from llmops_assets.data.generation.requests import ChatRequest, Completion
 from llmops_assets.data.generation.specs import LocalSpec, SamplingSpec
@@ -98,6 +99,7 @@ class LocalGenerator:
 
     def _loaded(self) -> Policy:
         if self._policy is None:
+            logging.disable_progress_bar()
             spec = AnsweringSpec(**self._spec.model_dump(include={"precision", "quantization", "batch_size"}))
             loaded = load_teacher(self._model, spec)
             self._policy = Policy(loaded.model, loaded.tokenizer, loaded.device, loaded.device.type)

@@ -181,6 +181,7 @@ class GroundedSpec(GenerationSpec):
     chunk_tokens: int = Field(default=256, ge=16, description="Longest chunk, in tokens of the base model.")
     min_chunk_words: int = Field(default=20, gt=0, description="Shorter chunks are not asked about.")
     max_chunks: int = Field(default=2_000, gt=0, description="Chunks that may be asked about, drawn by hash.")
+    max_chunks_per_document: int = Field(default=4, gt=0, description="Of these, from one document.")
     max_question_words: int = Field(default=60, gt=0, description="Most words of a question.")
     span_words: int = Field(default=3, gt=0, description="Fewest consecutive words that count as said by the chunk.")
     min_span_overlap: float = Field(

@@ -1,13 +1,13 @@
 """Questions and answers about the lane's own corpus, kept where the text says what the answer says."""
 
 import hashlib
-import heapq
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from llmops_assets.data.chunking import chunk
 from llmops_assets.data.generation.asking import Asker
@@ -30,7 +30,7 @@ from llmops_assets.data.records import Message, QuarantinedRecord, Reason
 from llmops_assets.data.self_instruct.instruction_pool import words_of
 from llmops_assets.data.self_instruct.parsing import yes_or_no
 from llmops_assets.data.specs import DataSetFiles
-from llmops_assets.data.splits import draw
+from llmops_assets.data.splits import draw, pick
 from llmops_assets.data.tokens import TokenCounter
 
 METHOD = "grounded"
@@ -74,35 +74,41 @@ def build_grounded_pairs(
 
     Raises TooFewAccepted, and what the generator raises when it gives up.
     """
-    chunks = drawn_chunks(corpus_dir, spec, TokenCounter(tokenizer_file).count)
+    chunks = islice(drawn_chunks(corpus_dir, spec, TokenCounter(tokenizer_file).count), spec.max_chunks)
     pipeline = _Grounded(spec, asker)
-    pipeline.counts["chunks"] = len(chunks)
-    stopped = f"all {len(chunks)} chunks have been asked about"
-    for first in range(0, len(chunks), spec.prompts_per_round):
-        if (reason := pipeline.stopped) is not None:
-            stopped = reason
+    while (stopped := pipeline.stopped) is None:
+        some = list(islice(chunks, spec.prompts_per_round))
+        if not some:
+            stopped = f"all {pipeline.counts['tries']} chunks have been asked about"
             break
-        pipeline.play_round(chunks[first : first + spec.prompts_per_round])
-    else:
-        stopped = pipeline.stopped or stopped
+        pipeline.play_round(some)
     return write_generated_set(out_dir, pipeline.rows, pipeline.quarantine, pipeline.summary(stopped), spec)
 
 
-def drawn_chunks(corpus_dir: Path, spec: GroundedSpec, count_tokens: Callable[[str], int]) -> list[Chunk]:
-    """Return at most `max_chunks` chunks of the corpus' documents in the order of their draw by hash."""
-    chunks = (
-        piece
-        for document in _documents(corpus_dir)
-        for piece in _chunks(document, spec.chunk_tokens, count_tokens)
-        if len(words_of(piece.text)) >= spec.min_chunk_words
-    )
-    return heapq.nsmallest(spec.max_chunks, chunks, key=lambda piece: (draw(spec.seed, piece.id), piece.id))
+def drawn_chunks(corpus_dir: Path, spec: GroundedSpec, count_tokens: Callable[[str], int]) -> Iterator[Chunk]:
+    """Yield chunks of the corpus' documents: documents in the order of their draw, and so the chunks of each.
+
+    One document is held in memory at a time, and those that are not reached are not cut into chunks.
+    """
+    with DataSetFiles(folder=corpus_dir).documents.open("rb") as stream:
+        places = [(draw(spec.seed, json.loads(line)["id"]), start) for start, line in _lines(stream)]
+        for _, start in sorted(places):
+            stream.seek(start)
+            document = json.loads(stream.readline())
+            pieces = [
+                piece
+                for piece in _chunks(document, spec.chunk_tokens, count_tokens)
+                if len(words_of(piece.text)) >= spec.min_chunk_words
+            ]
+            yield from pick(pieces, spec.max_chunks_per_document, spec.seed, key=lambda piece: piece.id)
 
 
-def _documents(corpus_dir: Path) -> Iterator[dict[str, Any]]:
-    with DataSetFiles(folder=corpus_dir).documents.open(encoding="utf-8") as stream:
-        for line in stream:
-            yield json.loads(line)
+def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with its place in the file."""
+    start = 0
+    for line in stream:
+        yield start, line
+        start += len(line)
 
 
 def _chunks(document: dict[str, Any], limit: int, count_tokens: Callable[[str], int]) -> Iterator[Chunk]:
