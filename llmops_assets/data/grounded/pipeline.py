@@ -91,7 +91,8 @@ def drawn_chunks(corpus_dir: Path, spec: GroundedSpec, count_tokens: Callable[[s
     One document is held in memory at a time, and those that are not reached are not cut into chunks.
     """
     with DataSetFiles(folder=corpus_dir).documents.open("rb") as stream:
-        places = [(draw(spec.seed, json.loads(line)["id"]), start) for start, line in _lines(stream)]
+        # The bare id may be what the split was drawn by, and the first documents would all be held out.
+        places = [(draw(spec.seed, f"asked:{json.loads(line)['id']}"), start) for start, line in _lines(stream)]
         for _, start in sorted(places):
             stream.seek(start)
             document = json.loads(stream.readline())
@@ -100,7 +101,7 @@ def drawn_chunks(corpus_dir: Path, spec: GroundedSpec, count_tokens: Callable[[s
                 for piece in _chunks(document, spec.chunk_tokens, count_tokens)
                 if len(words_of(piece.text)) >= spec.min_chunk_words
             ]
-            yield from pick(pieces, spec.max_chunks_per_document, spec.seed, key=lambda piece: piece.id)
+            yield from pick(pieces, spec.max_chunks_per_document, spec.seed, key=lambda piece: f"asked:{piece.id}")
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:

@@ -14,6 +14,7 @@ from llmops_assets.data.generation.generated_set import TooFewAccepted
 from llmops_assets.data.generation.response_cache import ResponseCache
 from llmops_assets.data.generation.specs import EndpointSpec, GroundedSpec
 from llmops_assets.data.grounded.pipeline import build_grounded_pairs
+from llmops_assets.data.specs import CorpusSpec
 from llmops_assets_tests.data.generation.chat_server import Body, ChatServer, Reply, Script, chat_server, writer
 
 
@@ -111,9 +112,18 @@ def test_an_answer_may_say_more_than_its_text_up_to_a_share(build: Build) -> Non
     assert all(0.6 <= row["span_overlap"] < 1 for row in build.rows())
 
 
+def test_documents_of_both_sides_are_asked_about_whatever_the_seed(build: Build) -> None:
+    """A seed that is the corpus' own must not draw the documents that it has held out first."""
+    with chat_server(writer) as server:
+        sides = build.run(server, seed=CorpusSpec().seed, max_chunks=60, target=60)["counts"]
+    assert sides["train"] > sides["heldout"]
+
+
 def test_it_ends_with_the_chunks_the_budget_or_the_accept_rate_and_says_so(build: Build) -> None:
     with chat_server(writer) as server:
         assert build.run(server, max_chunks=9)["stopped"] == "all 9 chunks have been asked about"
-    with chat_server(instead("Write yes if", lambda body: Reply("no"))) as server:
-        with pytest.raises(TooFewAccepted, match="0 of the last 16 chunks were accepted"):
-            build.run(server, accept_window=16)
+    with (
+        chat_server(instead("Write yes if", lambda body: Reply("no"))) as server,
+        pytest.raises(TooFewAccepted, match="0 of the last 16 chunks were accepted"),
+    ):
+        build.run(server, accept_window=16)
