@@ -15,6 +15,7 @@ from llmops_assets.data.generation.specs import (
     InstructionsSpec,
     KeywordRules,
     LocalSpec,
+    SamplingSpec,
 )
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import (
@@ -77,6 +78,7 @@ SECTIONS: list[type[BaseModel]] = [
     EndpointSpec,
     LocalSpec,
     KeywordRules,
+    SamplingSpec,
 ]
 
 

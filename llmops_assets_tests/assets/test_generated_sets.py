@@ -9,8 +9,12 @@ import dagster as dg
 import pytest
 import yaml
 
+from llmops_assets.assets.lineage import asset_key
+from llmops_assets.definitions import lane as lane_definitions
+from llmops_assets.recipe import load_recipe
+from llmops_assets.resources.defaults import default_resources
 from llmops_assets_tests.assets.conftest import OpenLane
-from llmops_assets_tests.assets.tiny_lane import make_tiny_lane
+from llmops_assets_tests.assets.tiny_lane import NAME, make_tiny_lane
 from llmops_assets_tests.data.generation.chat_server import ChatServer, chat_server, writer
 from llmops_assets_tests.data.self_instruct.test_pipeline import SEEDS
 
@@ -57,6 +61,20 @@ def change(lane: OpenLane, section: str, **keys: Any) -> None:
 
 def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_sft_set_depends_on_what_a_model_writes_and_local_models_take_the_gpu_pool(lane: OpenLane) -> None:
+    local = {"kind": "local", "name": "embedded"}
+    change(lane, "grounded_pairs", generator=local)
+    loaded = lane_definitions(load_recipe(lane.files.recipe_file))
+    definitions = dg.Definitions.merge(loaded, dg.Definitions(resources=default_resources()))
+    graph = definitions.resolve_asset_graph()
+    parents = {key.path[-1] for key in graph.get(asset_key(NAME, "sft_set")).parent_keys}
+    assert parents == {"instructions", "grounded_pairs"}
+    pools = {name: graph.get(asset_key(NAME, name)).pools for name in ("instructions", "grounded_pairs")}
+    assert pools == {"instructions": set(), "grounded_pairs": {"gpu"}}
+    job = definitions.resolve_job_def(f"{NAME}_build")
+    assert {f"{NAME}__instructions", f"{NAME}__grounded_pairs"} <= {node.name for node in job.nodes}
 
 
 def test_what_a_model_wrote_reaches_the_sft_set_with_its_name_and_side(lane: OpenLane, server: ChatServer) -> None:

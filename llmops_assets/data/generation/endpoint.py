@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -75,15 +75,17 @@ class EndpointGenerator:
             places: dict[Future[Completion], int] = {
                 pool.submit(self._answer, request): index for index, request in enumerate(requests)
             }
-            for future in as_completed(places):
-                if future.cancelled():
-                    continue
-                if (error := future.exception()) is None:
-                    yield places[future], future.result()
-                elif failure is None:
-                    failure = error
-                    for other in places:
-                        other.cancel()
+            try:
+                for future in as_completed(places):
+                    if future.cancelled():
+                        continue
+                    if (error := future.exception()) is None:
+                        yield places[future], future.result()
+                    elif failure is None:
+                        failure = error
+                        _cancel(places)
+            finally:
+                _cancel(places)
         if failure is not None:
             raise failure
 
@@ -148,6 +150,12 @@ class EndpointGenerator:
 
     def _shown(self, text: str) -> str:
         return excerpt(text.replace(self._secret, "***") if self._secret else text)
+
+
+def _cancel(futures: Iterable[Future[Completion]]) -> None:
+    """Let nothing begin that has not; what is under way ends by itself."""
+    for future in futures:
+        future.cancel()
 
 
 def _key_of(spec: EndpointSpec) -> str | None:

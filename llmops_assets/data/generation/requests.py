@@ -1,6 +1,7 @@
 """A request to a chat model, its completion, and the one thing that every generator can do."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -10,6 +11,7 @@ from llmops_assets.data.records import Message, canonical_json
 
 Finish = Literal["stop", "length", "refused", "no_room"]
 """`length`: cut by max_tokens. `refused`: withheld by a filter. `no_room`: the prompt fills the model's context."""
+_REASONING = re.compile(r"\A\s*<think>(?:.*?</think>|.*\Z)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     estimated: bool = False
+
+    @property
+    def answer(self) -> str:
+        """The text without what a reasoning model thought before it; empty where it thought to the end."""
+        return _REASONING.sub("", self.text)
 
     def to_row(self) -> dict[str, Any]:
         """Return the completion as JSON can hold it."""

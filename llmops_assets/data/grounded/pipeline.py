@@ -181,7 +181,7 @@ class _Grounded:
         return kept
 
     def _with_question(self, draft: Draft, completion: Completion) -> Draft | tuple[Reason, str]:
-        question = collapse_whitespace(normalize_text(completion.text))
+        question = collapse_whitespace(normalize_text(completion.answer))
         draft = replace(draft, question=question)
         words = len(words_of(question))
         if completion.finish == "length":
@@ -196,7 +196,7 @@ class _Grounded:
         return draft
 
     def _with_answer(self, draft: Draft, completion: Completion) -> Draft | tuple[Reason, str]:
-        answer = normalize_text(completion.text).strip()
+        answer = normalize_text(completion.answer).strip()
         if completion.finish == "length":
             return Reason.TRUNCATED, "max_tokens cut the answer"
         if not words_of(answer):
@@ -210,13 +210,13 @@ class _Grounded:
         return replace(draft, answer=answer, overlap=overlap)
 
     def _checked(self, draft: Draft, completion: Completion) -> Draft | tuple[Reason, str]:
-        match yes_or_no(completion.text):
+        match yes_or_no(completion.answer):
             case True:
                 return draft
             case False:
                 return Reason.UNANSWERABLE, "asked whether the text answers it, the generator said no"
             case None:
-                return Reason.NOT_UNDERSTOOD, f"asked for yes or no, the generator said {excerpt(completion.text)!r}"
+                return Reason.NOT_UNDERSTOOD, f"asked for yes or no, the generator said {excerpt(completion.answer)!r}"
 
     def _row(self, draft: Draft) -> dict[str, Any]:
         document = draft.chunk.document

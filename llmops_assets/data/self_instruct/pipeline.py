@@ -147,11 +147,11 @@ class _SelfInstruct:
         return sorted(chosen, key=lambda entry: draw(spec.seed, f"order {key(entry)}"))
 
     def _take_instructions(self, request: ChatRequest, completion: Completion) -> list[Instruction]:
-        items = [normalize_text(item) for item in numbered_items(completion.text)]
+        items = [normalize_text(item) for item in numbered_items(completion.answer)]
         if (verdict := unusable(completion)) is None and not items:
             verdict = Reason.NOT_UNDERSTOOD, "the response holds no numbered list"
         if verdict is not None:
-            self._reject(request, 0, verdict, completion.text, rate=0)
+            self._reject(request, 0, verdict, completion.answer, rate=0)
             return []
         accepted: list[Instruction] = []
         for number, text in enumerate(items, 1):
@@ -185,14 +185,14 @@ class _SelfInstruct:
     def _classified(self, accepted: Sequence[Instruction]) -> list[tuple[Instruction, bool]]:
         """Return each instruction with whether it is a classification; without an answer it is treated as none."""
         requests = [self._request(prompts.task_type(instruction.text), _ONE_WORD) for instruction in accepted]
-        answers = [yes_or_no(completion.text) for completion in self._asker.ask(requests)]
+        answers = [yes_or_no(completion.answer) for completion in self._asker.ask(requests)]
         self._counts["classifications"] += sum(answer is True for answer in answers)
         self._counts["unclear_types"] += sum(answer is None for answer in answers)
         answers += [None] * (len(accepted) - len(answers))
         return [(each, answer is True) for each, answer in zip(accepted, answers, strict=True)]
 
     def _take_instances(self, instruction: Instruction, classification: bool, completion: Completion) -> None:
-        found = instances_of(normalize_text(completion.text), output_first=classification)
+        found = instances_of(normalize_text(completion.answer), output_first=classification)
         if (verdict := unusable(completion)) is None and not found:
             verdict = Reason.NOT_UNDERSTOOD, "the response holds no instance"
         if verdict is not None:

@@ -65,6 +65,18 @@ def test_a_build_that_broke_off_asks_for_what_is_missing_alone(tmp_path: Path) -
     assert (resumed.sent, resumed.from_cache) == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>1. No,\n2. yes.</think>\n\nyes", "yes"),
+        ("<think>1. No, max_tokens", ""),
+        ("A <think> tag.", "A <think> tag."),
+    ],
+)
+def test_what_a_reasoning_model_thinks_is_no_part_of_its_answer(text: str, answer: str) -> None:
+    assert Completion(text, "stop", 1, 1).answer == answer
+
+
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"completion": {"text": 1}}', b"\xff"])
 def test_a_torn_cache_file_is_asked_for_again(tmp_path: Path, torn: bytes) -> None:
     asker(tmp_path, Backwards()).ask(requests("a"))
