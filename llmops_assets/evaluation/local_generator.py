@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from llmops_assets.data.generation.requests import ChatRequest, Completion
 from llmops_assets.data.generation.specs import LocalSpec, SamplingSpec
+from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.records import canonical_json
 from llmops_assets.evaluation.generation import generate
 from llmops_assets.evaluation.inputs import Message
@@ -63,13 +64,18 @@ class LocalGenerator:
         for sampling, indices in alike.items():
             fitting: list[tuple[int, list[int]]] = []
             for index in indices:
-                ids = policy.prompt_ids([Message(role=m.role, content=m.content) for m in requests[index].messages])
+                ids = policy.prompt_ids(self._guarded(policy, requests[index]))
                 if len(ids) + sampling.max_tokens > policy.context:
                     yield index, Completion("", "no_room", 0, 0)
                 else:
                     fitting.append((index, ids))
             for first in range(0, len(fitting), self._spec.batch_size):
                 yield from self._batch(policy, requests, fitting[first : first + self._spec.batch_size], sampling)
+
+    def _guarded(self, policy: Policy, request: ChatRequest) -> list[Message]:
+        """Return the messages without markers by which a seed or a text could end its turn."""
+        guard = SpecialTokenGuard(policy.tokenizer.all_special_tokens)
+        return [Message(role=turn.role, content=guard.neutralize(turn.content)[0]) for turn in request.messages]
 
     def _batch(
         self,

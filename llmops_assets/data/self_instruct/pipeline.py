@@ -123,9 +123,8 @@ class _SelfInstruct:
             if number < len(completions):
                 self._take_instances(instruction, classification, completions[number])
             else:
-                self._reject(
-                    instruction.request, 0, (Reason.NO_BUDGET, "no request left for instances"), instruction.text
-                )
+                verdict = Reason.NO_BUDGET, "no request left for its instances"
+                self._reject(instruction.request, 0, verdict, instruction.text)
         self._round += 1
 
     def _prompt(self, number: int) -> ChatRequest:
@@ -175,10 +174,7 @@ class _SelfInstruct:
         nearest, nearest_seed = self._pool.nearest(text), self._pool.nearest(text, seeds_only=True)
         assert nearest is not None and nearest_seed is not None, "there are seeds in the pool"
         if nearest.rouge >= self._spec.max_rouge:
-            return (
-                Reason.TOO_SIMILAR,
-                f"ROUGE-L {nearest.rouge:.2f} to {nearest.id}, max_rouge = {self._spec.max_rouge}",
-            )
+            return Reason.TOO_SIMILAR, f"ROUGE-L {nearest.rouge:.2f} to {nearest.id}, at or above max_rouge"
         identity = "si-" + hashlib.sha256(text.encode()).hexdigest()[:16]
         return Instruction(identity, text, nearest, nearest_seed, request, self._round)
 
