@@ -74,7 +74,7 @@ def test_no_file_and_no_output_holds_the_key(
 ) -> None:
     monkeypatch.setenv("CANARY_KEY", CANARY)
     with chat_server(troubled) as server:
-        # Waits are the server's wish or at most a second; two of the five troubles wish none.
+        # All at once, so that their waits of up to a second overlap.
         assert main([str(job_file(tmp_path / "a", endpoint(server, concurrency=32), target=5))]) == 0
     with chat_server(lambda body, before: Reply(f"wrong key: {CANARY}", status=401)) as refusing:
         assert main([str(job_file(tmp_path / "b", endpoint(refusing)))]) == 1

@@ -14,10 +14,8 @@ _FIELD = re.compile(
     r"^[ \t]*(?:[*_]{0,2})(?P<name>Input|Output|Class label)(?:[*_]{0,2}):(?:[*_]{0,2})[ \t]*",
     re.MULTILINE | re.IGNORECASE,
 )
-# What stands between two instances and belongs to neither.
-_HEADING = re.compile(
-    r"\n\s*(?:[*_#]+\s*)?(?:(?:Example|Instance)\s*\d*[.:)]?|\d{1,3}[.)]|-{3,})(?:[*_]+)?\s*\Z", re.IGNORECASE
-)
+# A line that stands between two instances and belongs to neither.
+_HEADING = re.compile(r"[*_# ]*(?:(?:Example|Instance)\s*\d*[.:)]?|\d{1,3}[.)]|-{3,})[*_ ]*", re.IGNORECASE)
 _YES_OR_NO = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
@@ -63,6 +61,17 @@ def instances_of(text: str, *, output_first: bool) -> list[Instance]:
         opens = name == ("output" if output_first else "input")
         if opens or name in held:
             finish()
-        held[name] = _HEADING.sub("", "\n" + text[match.end() : end]).strip()
+        held[name] = _without_heading(text[match.end() : end])
     finish()
     return found
+
+
+def _without_heading(text: str) -> str:
+    """Return a field without the heading of the next instance below it; the first line is never one."""
+    text = text.strip()
+    while "\n" in text:
+        above, _, last = text.rpartition("\n")
+        if _HEADING.fullmatch(last.strip()) is None:
+            break
+        text = above.rstrip()
+    return text

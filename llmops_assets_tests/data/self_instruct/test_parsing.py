@@ -1,5 +1,7 @@
 """What generators write, as they really write it."""
 
+import time
+
 import pytest
 
 from llmops_assets.data.self_instruct.parsing import Instance, instances_of, numbered_items, yes_or_no
@@ -32,6 +34,24 @@ def test_yes_or_no(text: str, said: bool | None) -> None:
 def test_input_first() -> None:
     text = "Example 1\nInput: one\nline two\nOutput: eins\n\nExample 2\n**Input:** two\n**Output:** zwei\n\n3. "
     assert instances_of(text, output_first=False) == [Instance("one\nline two", "eins"), Instance("two", "zwei")]
+
+
+def test_headings_between_instances_are_no_part_of_them_and_numbers_in_them_are() -> None:
+    text = "Input: a\nOutput: 1.\n\n---\n\n### Example 2:\nInput: b\nOutput: two\n2 lines\n**3.**\nInput: c\nOutput: d"
+    assert instances_of(text, output_first=False) == [
+        Instance("a", "1."),
+        Instance("b", "two\n2 lines"),
+        Instance("c", "d"),
+    ]
+
+
+@pytest.mark.parametrize("junk", ["\n" * 50_000, "* " * 50_000, "1 " * 50_000, "Input: " * 20_000, "\n---" * 20_000])
+def test_endless_repetition_is_read_in_linear_time(junk: str) -> None:
+    began = time.process_time()
+    numbered_items(junk)
+    yes_or_no(junk)
+    instances_of("Output: " + junk, output_first=False)
+    assert time.process_time() - began < 2
 
 
 def test_output_first() -> None:

@@ -52,7 +52,8 @@ class Build:
         return build_instructions(self.spec, self.asker, self.folder, self.folder / "out").model_dump()
 
     def rows(self, file: str = "rows.jsonl") -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "out" / file).read_text().splitlines()]
+        with (self.folder / "out" / file).open(encoding="utf-8") as stream:
+            return [json.loads(line) for line in stream]
 
     def bytes(self) -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in sorted((self.folder / "out").iterdir())}
@@ -253,6 +254,35 @@ def test_tasks_of_other_scripts_are_filtered_by_their_words(make_build: MakeBuil
     accepted = {row["messages"][0]["content"].split("\n")[0] for row in build.rows()}
     assert accepted == {texts[0], texts[2]}
     assert [row["reason"] for row in build.rows("quarantine.jsonl")] == ["too_similar"] * 2
+
+
+def test_random_responses_crash_nothing_and_each_is_accounted_for(make_build: MakeBuild) -> None:
+    pieces = [
+        "9. ",
+        "Input:",
+        "Output:",
+        "\n",
+        "Example 1",
+        "yes",
+        "<think>",
+        "</think>",
+        "\x00",
+        "\u2028",
+        "词",
+        "ж ",
+        "**",
+    ]
+
+    def random_text(body: Body, before: int) -> Reply:
+        draws = random.Random(str(body))
+        text = "".join(draws.choices([*pieces, "Say what it is. ", "word "], k=60))
+        return Reply(text, finish=draws.choice(["stop", "length", "content_filter", "other"]))
+
+    with chat_server(random_text) as server:
+        build = make_build("a", server, max_requests=150, min_accept_rate=0)
+        summary = build.run()
+    assert sum(summary["rejected"].values()) == len(build.rows("quarantine.jsonl")) > 50
+    assert all(row["messages"][1]["content"] and "\x00" not in str(row) for row in build.rows())
 
 
 def test_too_few_rows_fail_with_the_reasons(make_build: MakeBuild) -> None:
