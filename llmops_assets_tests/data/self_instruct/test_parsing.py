@@ -45,8 +45,9 @@ def test_headings_between_instances_are_no_part_of_them_and_numbers_in_them_are(
     ]
 
 
-@pytest.mark.parametrize("junk", ["\n" * 50_000, "* " * 50_000, "1 " * 50_000, "Input: " * 20_000, "\n---" * 20_000])
-def test_endless_repetition_is_read_in_linear_time(junk: str) -> None:
+@pytest.mark.parametrize("piece", ["\n", "* ", "1 ", "Input: ", "\n---"])
+def test_endless_repetition_is_read_in_linear_time(piece: str) -> None:
+    junk = piece * 50_000
     began = time.process_time()
     numbered_items(junk)
     yes_or_no(junk)
