@@ -14,6 +14,7 @@ from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.eval_sets import eval_sets_asset, training_sets
+from llmops_assets.assets.generated_sets import generated_assets
 from llmops_assets.assets.preference_reports import preference_report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
@@ -43,6 +44,7 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.corpus is not None:
         assets.append(corpus_asset(recipe, recipe.corpus))
         checks.append(no_train_eval_overlap_check(recipe, "corpus"))
+    assets += generated_assets(recipe)
     if recipe.sft_set is not None:
         assets.append(sft_set_asset(recipe, recipe.sft_set))
         checks.append(no_train_eval_overlap_check(recipe, "sft_set"))

@@ -94,6 +94,7 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         **({"languages": counts_table(summary.languages)} if summary.languages else {}),
         "sources": dg.MetadataValue.md("```json\n" + json.dumps(summary.sources, indent=2) + "\n```"),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),
+        **({"generators": counts_table(summary.generators)} if summary.generators else {}),
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),
         "token_histogram": histogram_table(summary.token_histogram),
     }

@@ -1,12 +1,14 @@
 """Builds an SFT set: conversations in, train and eval splits of `messages` out, nothing rejected without a reason."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llmops_assets.data.conversations import (
     ConversationIntake,
     answer_keys,
     corpus_documents,
+    generated_rows,
     question_key,
     rejected,
     without_leaks,
@@ -16,7 +18,14 @@ from llmops_assets.data.qa_extraction import GENERATOR
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason, row_hash
 from llmops_assets.data.sources import source_hash
-from llmops_assets.data.specs import DataSetFiles, DataSetSummary, ExtractedSource, SftSetSpec, SftSource
+from llmops_assets.data.specs import (
+    DataSetFiles,
+    DataSetSummary,
+    ExtractedSource,
+    GeneratedSource,
+    SftSetSpec,
+    SftSource,
+)
 from llmops_assets.data.splits import Split, pick, split_groups
 from llmops_assets.data.tokens import TokenCounter, token_histogram, tokens_per_row
 from llmops_assets.errors import LlmopsError
@@ -33,14 +42,15 @@ def build_sft_set(
     tokenizer_file: Path,
     out_dir: Path,
     base_dir: Path,
+    generated: Mapping[str, Path] | None = None,
     eval_items: Path | None = None,
 ) -> DataSetSummary:
     """Read or extract conversations into the files of `DataSetFiles(out_dir)`; heldout.jsonl is the eval set.
 
-    Extracted pairs are on the side on which the corpus in `corpus_dir` has their document, so that what eval asks
-    about is new to the CPT adapter and to the SFT adapter; all others are split by group. No group, question or
-    answer of eval is in train. Train holds no item of the eval sets in `eval_items`; the eval split may, for nothing is
-    learned from it. Same input, same bytes.
+    Extracted and grounded pairs are on the side on which the corpus in `corpus_dir` has their document, so that what
+    eval asks about is new to the CPT adapter and to the SFT adapter; all others are split by group. No group, question
+    or answer of eval is in train. `generated` has the folder of each kind of generated set. Train holds no item of the
+    eval sets in `eval_items`; the eval split may, for nothing is learned from it. Same input, same bytes.
 
     Raises MissingSourceError, QuarantineLimitError, or EmptySftSetError with the counts by reason; the quarantine is
     then written.
@@ -51,6 +61,8 @@ def build_sft_set(
     for source in sources:
         if isinstance(source, ExtractedSource):
             splits |= intake.extract(source, corpus_dir)
+        elif isinstance(source, GeneratedSource):
+            splits |= intake.read_generated(source, (generated or {})[source.kind])
         else:
             intake.read(source, base_dir)
     splits |= split_groups((c.group for c in intake.kept if c.group not in splits), spec.eval_share, spec.seed)
@@ -69,7 +81,7 @@ def build_sft_set(
         raise EmptySftSetError(_empty(train, heldout, intake.quarantine, files))
     write_jsonl(files.train, ({**c.to_row(), "tokens": intake.tokens[c.id]} for c in train))
     write_jsonl(files.heldout, ({**c.to_row(), "tokens": intake.tokens[c.id]} for c in heldout))
-    hashes = {source.name: _hash(source, corpus_dir, base_dir) for source in sources}
+    hashes = {source.name: _hash(source, corpus_dir, base_dir, generated or {}) for source in sources}
     summary = _summary(hashes, intake, train, heldout)
     write_json(out_dir / "summary.json", summary.model_dump(mode="json"))
     return summary
@@ -100,9 +112,11 @@ def _empty(train: list[Conversation], heldout: list[Conversation], quarantine: Q
     )
 
 
-def _hash(source: SftSource, corpus_dir: Path | None, base_dir: Path) -> str:
+def _hash(source: SftSource, corpus_dir: Path | None, base_dir: Path, generated: Mapping[str, Path]) -> str:
     if isinstance(source, ExtractedSource):
         return row_hash(list(corpus_documents(source, corpus_dir)))
+    if isinstance(source, GeneratedSource):
+        return row_hash(list(generated_rows(source, generated[source.kind])))
     return source_hash(source, base_dir)
 
 
@@ -125,6 +139,7 @@ def _summary(
         quarantined=intake.quarantine.by_reason(),
         formats={name: dict(sorted(counts.items())) for name, counts in intake.formats.items()},
         sources={name: _source_counts(name, intake, used) for name in hashes},
+        generators=dict(sorted(Counter(c.generator for c in used).items())),
         source_hashes=hashes,
         licenses=intake.licenses,
         tokens={

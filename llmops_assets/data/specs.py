@@ -130,10 +130,26 @@ class ExtractedSource(SourceSpec):
     kind: Literal["extracted"] = "extracted"
 
 
+class SelfInstructSource(SourceSpec):
+    """The rows of the lane's `instructions` asset, which a model wrote from seed tasks."""
+
+    kind: Literal["self_instruct"] = "self_instruct"
+
+
+class GroundedSource(SourceSpec):
+    """The rows of the lane's `grounded_pairs` asset, which a model wrote about the lane's corpus."""
+
+    kind: Literal["grounded"] = "grounded"
+
+
+GeneratedSource = SelfInstructSource | GroundedSource
 CorpusSource = Annotated[
     PythonTopicsSource | PythonStdlibSource | TextFilesSource | HubTextSource, Field(discriminator="kind")
 ]
-SftSource = Annotated[ExtractedSource | ConversationFilesSource | HubConversationsSource, Field(discriminator="kind")]
+SftSource = Annotated[
+    ExtractedSource | SelfInstructSource | GroundedSource | ConversationFilesSource | HubConversationsSource,
+    Field(discriminator="kind"),
+]
 PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field(discriminator="kind")]
 EvalSource = Annotated[EvalFilesSource | HubEvalSource, Field(discriminator="kind")]
 # Sources whose names differ, at least one.
@@ -262,6 +278,7 @@ class DataSetSummary(BaseModel):
     languages: dict[str, int] = Field(default={}, description="Documents that passed the other filters, by language.")
     formats: dict[str, dict[str, int]] = Field(default={}, description="Per source of records: how many had a layout.")
     sources: dict[str, dict[str, int]] = Field(description="Per source: read, kept, tokens, ...")
+    generators: dict[str, int] = Field(default={}, description="SFT sets: rows by what wrote their answers.")
     source_hashes: dict[str, str] = Field(description="Content hash of each source.")
     licenses: dict[str, str] = Field(description="SPDX expression of each source.")
     tokens: dict[str, int] = Field(description="Tokens by split.")
