@@ -5,18 +5,19 @@ import json
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
-from llmops_assets.data.corpus import build_corpus
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import CorpusSpec, DataSetSummary
 from llmops_assets.recipe import CorpusSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
+from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
@@ -25,34 +26,44 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, "corpus"),
+        deps=eval_sets_deps(recipe),
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
         code_version=CODE_VERSION,
     )
     def corpus(
+        context: dg.AssetExecutionContext,
         config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's section
         artifacts: ArtifactStore,
+        data_workers: DataWorkers,
     ) -> dg.MaterializeResult:
-        """Text for continued pre-training: normalized, filtered, deduplicated (exact and near), cut into chunks
-        by tokens. Whole documents are held out by hash for perplexity; what was rejected is in quarantine with
-        source, line and reason."""
+        """Text for continued pre-training: normalized, filtered, deduplicated (exact and near), balanced, cut into
+        chunks by tokens. Whole documents are held out by hash for perplexity, those that are alike together; what was
+        rejected is in quarantine with source, line and reason."""
         with readable_errors():
             spec = resolved(section, config)
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             inputs = {source.name: source_hash(source, base_dir) for source in spec.sources}
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="corpus",
                 spec=spec,
-                inputs={**inputs, "tokenizer": file_sha256(tokenizer_file)},
+                inputs={**inputs, **eval_sets_input(eval_sets), "tokenizer": file_sha256(tokenizer_file)},
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
+                # numpy is for those who build, not for the code location, which imports this module.
+                from llmops_assets.data.corpus.building import build_corpus
+
+                items = items_file(eval_sets)
                 settings = CorpusSpec.model_validate(spec.model_dump(exclude={"sources"}))
-                summary = build_corpus(spec.sources, settings, tokenizer_file, slot.output, base_dir)
+                summary = build_corpus(
+                    spec.sources, settings, tokenizer_file, slot.output, base_dir, items, data_workers.open()
+                )
                 return Built(summary=summary.model_dump(mode="json"))
 
             artifact, reused = build_once(artifacts, request, build)
@@ -79,6 +90,8 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "quarantined": dg.MetadataValue.int(sum(summary.quarantined.values())),
         "counts": counts_table(summary.counts),
         "quarantine_reasons": counts_table(summary.quarantined),
+        **({"masked": counts_table(summary.masked)} if summary.masked else {}),
+        **({"languages": counts_table(summary.languages)} if summary.languages else {}),
         "sources": dg.MetadataValue.md("```json\n" + json.dumps(summary.sources, indent=2) + "\n```"),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),

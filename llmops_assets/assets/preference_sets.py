@@ -11,16 +11,24 @@ import dagster as dg
 
 from llmops_assets.assets.adapters import WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
-from llmops_assets.data.preference_pairs import PairIntake, PairSourcesSpec, SourcedPair, read_pairs
+from llmops_assets.data.preference_pairs import (
+    PairIntake,
+    PairSourcesSpec,
+    SourcedPair,
+    read_pairs,
+    without_leaking_pairs,
+)
 from llmops_assets.data.records import row_hash
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
-from llmops_assets.feedback.admission import admitted_pairs, quarantine_row
+from llmops_assets.feedback.admission import admitted_pairs, leaving_out, quarantine_row
+from llmops_assets.feedback.ballots import Exclusion
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
 from llmops_assets.feedback.specs import PreferenceSetSpec
@@ -67,7 +75,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
 
     @dg.asset(
         key=asset_key(recipe.name, "preference_set"),
-        deps=[asset_key(recipe.name, "preference_votes")],
+        deps=[asset_key(recipe.name, "preference_votes"), *eval_sets_deps(recipe)],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -86,6 +94,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
         with readable_errors():
             spec = resolved(settings, config)
             sets, base_dir = section.data_sets, configs_dir() / "recipes"
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
                 base_model, through_seq = recipe.base_model.name, int(through) if through else None
@@ -98,16 +107,15 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                     "pairs": _pairs_version(selection),
                     "left_out": row_hash([vote.model_dump() for vote in selection.left_out]),
                     **_data_set_inputs(sets, base_dir, recipe),
+                    **eval_sets_input(eval_sets),
                 },
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
-                limit = 0 if sets is None else sets.max_sealed
-                kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
-                _write_jsonl(slot, QUARANTINE, _left_out_rows(data_sets, selection))
-                return Built(summary=kept)
+                limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
+                return Built(summary=_write(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items))
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary
@@ -120,7 +128,8 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "rows/heldout": summary["heldout"],
                 "raters": counts_table(summary["rater_kinds"]),
                 "contains_simulated_votes": summary["contains_simulated_votes"],
-                "votes_left_out": counts_table(selection.excluded),
+                "votes_left_out": counts_table(summary["votes_left_out"]),
+                "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
             },
@@ -167,14 +176,39 @@ def _left_out_rows(data_sets: PairIntake | None, selection: PairSelection) -> It
     yield from map(quarantine_row, selection.left_out)
 
 
-def _write_splits(
-    slot: BuildSlot, selection: PairSelection, data_sets: PairIntake | None, share: float, limit: int, recipe: str
+def _without_eval_items(selection: PairSelection, train: list[PreferencePair], eval_items: Path) -> PairSelection:
+    """Leave out the pairs of `train` that hold an item of the eval sets."""
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.decontamination import EvalIndex, leaking_rows
+
+    leaks = leaking_rows(dpo_rows(train), EvalIndex.load(eval_items))
+    details = {pair.vote_id: str(leak) for pair, leak in zip(train, leaks, strict=True) if leak is not None}
+    return leaving_out(selection, details, Exclusion.CONTAMINATED)
+
+
+def _write(
+    slot: BuildSlot,
+    selection: PairSelection,
+    data_sets: PairIntake | None,
+    share: float,
+    limit: int,
+    recipe: str,
+    eval_items: Path | None,
 ) -> dict:
-    """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate."""
+    """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate.
+
+    What is trained on holds none of `eval_items`; sealed pairs are measured on, and may.
+    """
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
-    rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
+    own = [pair.to_row() for pair in more_train]
+    if eval_items is not None:
+        selection = _without_eval_items(selection, train, eval_items)
+        kept = {pair.vote_id for pair in selection.pairs}
+        train = [pair for pair in train if pair.vote_id in kept]
+        own = without_leaking_pairs(own, eval_items, data_sets.quarantine) if data_sets else []
+    rows = [*dpo_rows(train), *own]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(
@@ -182,6 +216,7 @@ def _write_splits(
             f"hold out (votes left out: {selection.excluded or 'none'}); collect more votes, import some with "
             f"`llmops votes import`, or name data sets in preferences.data_sets"
         )
+    _write_jsonl(slot, QUARANTINE, _left_out_rows(data_sets, selection))
     _write_jsonl(slot, "train.jsonl", rows)
     _write_jsonl(slot, "heldout.jsonl", scored)
     _write_jsonl(
@@ -200,15 +235,17 @@ def _write_splits(
         "contains_simulated_votes": "simulated" in kinds,
         "votes_left_out": selection.excluded,
         "through_seq": selection.through_seq,
-        "data_sets": data_sets.summary() | _split_counts(more_train, more_sealed, more_heldout) if data_sets else {},
+        "data_sets": data_sets.summary() | _split_counts(rows, more_sealed, more_heldout) if data_sets else {},
+        "quarantined": data_sets.quarantine.by_reason() if data_sets else {},
     }
 
 
-def _split_counts(train: list[SourcedPair], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, Any]:
+def _split_counts(rows: list[dict], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, Any]:
     return {
-        "train": len(train),
+        "train": sum("source" in row for row in rows),
         "heldout": len(heldout),
         "sealed_beyond_max_sealed": len(sealed) - len(heldout),
+        "train_by_source": dict(Counter(row["source"] for row in rows if "source" in row)),
         "sealed_by_source": dict(Counter(pair.source for pair in sealed)),
     }
 

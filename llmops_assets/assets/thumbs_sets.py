@@ -3,6 +3,7 @@
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
 from llmops_assets.data.sources import source_hash
@@ -12,7 +13,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinition:
@@ -20,30 +21,34 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
 
     @dg.asset(
         key=asset_key(recipe.name, "thumbs_set"),
+        deps=eval_sets_deps(recipe),
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
         code_version=CODE_VERSION,
     )
-    def thumbs_set(artifacts: ArtifactStore) -> dg.MaterializeResult:
+    def thumbs_set(context: dg.AssetExecutionContext, artifacts: ArtifactStore) -> dg.MaterializeResult:
         """Answers that people approved of, or did not, one by one. Records that cannot be used are in quarantine.jsonl
         with file, line and reason; a set with thumbs of one kind alone is refused."""
         with readable_errors():
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="thumbs_set",
                 spec=section,
                 inputs={
                     **{source.name: source_hash(source, base_dir) for source in section.sources},
+                    **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                 },
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                return Built(summary=build_thumbs_set(section, tokenizer_file, slot.output, base_dir))
+                items = items_file(eval_sets)
+                return Built(summary=build_thumbs_set(section, tokenizer_file, slot.output, base_dir, items))
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary

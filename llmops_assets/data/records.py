@@ -18,6 +18,7 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     INVALID_JSON = "invalid_json"
     INVALID_UNICODE = "invalid_unicode"
+    INVALID_MARKUP = "invalid_markup"
     DUPLICATE_KEY = "duplicate_key"
     NOT_FINITE = "not_finite_number"
     TOO_LARGE = "too_large"
@@ -40,10 +41,17 @@ class Reason(StrEnum):
     FEW_LETTERS = "few_letters"
     FEW_STOP_WORDS = "few_stop_words"
     BOILERPLATE = "boilerplate"
+    LANGUAGE = "language"
+    PERSONAL_DATA = "personal_data"
+    BEYOND_SHARE = "beyond_share"
     TOO_LONG = "too_long"
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
     CONTAINED_IN_TRAIN = "contained_in_train"
+    CONTAMINATED = "contaminated"
+    BINARY = "binary"
+    MINIFIED = "minified"
+    GENERATED = "generated"
     TIE = "tie"
     CONTRADICTION = "contradiction"
     VOTED_ON = "voted_on"
@@ -68,10 +76,17 @@ _UNWANTED = frozenset(
         Reason.FEW_LETTERS,
         Reason.FEW_STOP_WORDS,
         Reason.BOILERPLATE,
+        Reason.LANGUAGE,
+        Reason.PERSONAL_DATA,
+        Reason.BEYOND_SHARE,
         Reason.TOO_LONG,
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,
         Reason.CONTAINED_IN_TRAIN,
+        Reason.CONTAMINATED,
+        Reason.BINARY,
+        Reason.MINIFIED,
+        Reason.GENERATED,
         Reason.TIE,
         Reason.CONTRADICTION,
         Reason.VOTED_ON,

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmops_assets.data.conversations import ConversationIntake, answer_keys, corpus_documents, question_key, rejected
+from llmops_assets.data.conversations import (
+    ConversationIntake,
+    answer_keys,
+    corpus_documents,
+    question_key,
+    rejected,
+    without_leaks,
+)
 from llmops_assets.data.jsonl import write_json, write_jsonl
 from llmops_assets.data.qa_extraction import GENERATOR
 from llmops_assets.data.quarantine import Quarantine
@@ -26,12 +33,14 @@ def build_sft_set(
     tokenizer_file: Path,
     out_dir: Path,
     base_dir: Path,
+    eval_items: Path | None = None,
 ) -> DataSetSummary:
     """Read or extract conversations into the files of `DataSetFiles(out_dir)`; heldout.jsonl is the eval set.
 
     Extracted pairs are on the side on which the corpus in `corpus_dir` has their document, so that what eval asks
     about is new to the CPT adapter and to the SFT adapter; all others are split by group. No group, question or
-    answer of eval is in train. Same input, same bytes.
+    answer of eval is in train. Train holds no item of the eval sets in `eval_items`; the eval split may, for nothing is
+    learned from it. Same input, same bytes.
 
     Raises MissingSourceError, QuarantineLimitError, or EmptySftSetError with the counts by reason; the quarantine is
     then written.
@@ -46,6 +55,11 @@ def build_sft_set(
             intake.read(source, base_dir)
     splits |= split_groups((c.group for c in intake.kept if c.group not in splits), spec.eval_share, spec.seed)
     train = [c for c in intake.kept if splits[c.group] == "train"]
+    if eval_items is not None:
+        # numpy is for those who build, not for the code location, which imports this module.
+        from llmops_assets.data.decontamination import EvalIndex
+
+        train = without_leaks(train, EvalIndex.load(eval_items), intake.quarantine)
     heldout = _unseen([c for c in intake.kept if splits[c.group] == "heldout"], train, intake.quarantine)
     train = pick(train, spec.max_examples, spec.seed, key=lambda c: c.id)
     heldout = pick(heldout, spec.max_eval_examples, spec.seed, key=lambda c: c.id)
@@ -105,8 +119,8 @@ def _summary(
             "multi_turn": sum(len(c.spans) > 1 for c in used),
             "extracted": sum(c.generator == GENERATOR for c in used),
             "neutralized_markers": intake.neutralized,
-            "quarantined": len(intake.quarantine.records),
-            "malformed": len(intake.quarantine.malformed()),
+            "quarantined": len(intake.quarantine),
+            "malformed": intake.quarantine.malformed(),
         },
         quarantined=intake.quarantine.by_reason(),
         formats={name: dict(sorted(counts.items())) for name, counts in intake.formats.items()},

@@ -30,24 +30,31 @@ class ThumbsSetSpec(BaseModel):
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
-def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path) -> dict[str, Any]:
+def build_thumbs_set(
+    spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path, eval_items: Path | None = None
+) -> dict[str, Any]:
     """Write train.jsonl (`prompt`, `completion`, `label`) and quarantine.jsonl; returns the counts.
+
+    Rows that hold an item of the eval sets in `eval_items` are not trained on.
 
     Raises MissingSourceError, QuarantineLimitError and EmptyThumbsSetError; the quarantine is then written.
     """
     files, quarantine = DataSetFiles(folder=out_dir), Quarantine()
     guard = SpecialTokenGuard(TokenCounter(tokenizer_file).special_tokens)
     rows: dict[str, dict[str, Any]] = {}
+    places: dict[str, tuple[ConversationFilesSource, str, int]] = {}
     for source in spec.sources:
-        for found in _read(source, base_dir, guard):
+        for name, line, found in _read(source, base_dir, guard):
             quarantine.read[source.name] += 1
             if isinstance(found, QuarantinedRecord):
                 quarantine.add(found)
             elif (digest := row_hash(found)) in rows:
                 detail = "the same answer with the same thumb was read before"
-                quarantine.add(_rejected(source, "", 0, Reason.EXACT_DUPLICATE, detail, found))
+                quarantine.add(_rejected(source, name, line, Reason.EXACT_DUPLICATE, detail, found))
             else:
-                rows[digest] = found
+                rows[digest], places[digest] = found, (source, name, line)
+    for digest, leak in _leaks(rows, eval_items).items():
+        quarantine.add(_rejected(*places[digest], Reason.CONTAMINATED, leak, rows.pop(digest)))
     quarantine.write(files.quarantine)
     quarantine.check(spec.max_quarantined_share, where="thumbs_set")
     up = sum(row["label"] for row in rows.values())
@@ -61,10 +68,21 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
 
 def _read(
     source: ConversationFilesSource, base_dir: Path, guard: SpecialTokenGuard
-) -> Iterator[dict[str, Any] | QuarantinedRecord]:
+) -> Iterator[tuple[str, int, dict[str, Any] | QuarantinedRecord]]:
     for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
-            yield _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+            yield name, entry.line, _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+
+
+def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[str, str]:
+    """Return what shows that a row holds an eval item, by the hash of the row."""
+    if eval_items is None:
+        return {}
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.decontamination import EvalIndex, leaking_rows
+
+    leaks = leaking_rows(list(rows.values()), EvalIndex.load(eval_items))
+    return {digest: str(leak) for digest, leak in zip(rows, leaks, strict=True) if leak is not None}
 
 
 def _thumb(
