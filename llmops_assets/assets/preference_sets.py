@@ -182,7 +182,9 @@ def _without_eval_items(selection: PairSelection, train: list[PreferencePair], e
     from llmops_assets.data.decontamination import EvalIndex, leaking_rows
 
     leaks = leaking_rows(dpo_rows(train), EvalIndex.load(eval_items))
-    details = {pair.vote_id: str(leak) for pair, leak in zip(train, leaks, strict=True) if leak is not None}
+    # The words that show a leak are the vote's text, which has no place beside its ids.
+    found = ((pair, leak) for pair, leak in zip(train, leaks, strict=True) if leak is not None)
+    details = {pair.vote_id: f"holds eval item {leak.item}" for pair, leak in found}
     return leaving_out(selection, details, Exclusion.CONTAMINATED)
 
 
