@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource, Sources
+from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
 from llmops_assets.errors import LlmopsError
@@ -90,7 +90,7 @@ class CorpusSection(CorpusSpec):
 class SftSection(SftSetSpec):
     """The lane's SFT set: where conversations come from and how they are processed."""
 
-    sources: Sources[SftSource]
+    sources: SftSources
 
 
 class PreferencesSection(PreferenceSpec):

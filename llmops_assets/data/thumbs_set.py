@@ -1,6 +1,6 @@
 """Builds a set of thumbs: single answers that a person approved of or did not, for KTO."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles, Sources
+from llmops_assets.data.specs import DataSetFiles, Sources, ThumbFilesSource
+from llmops_assets.data.splits import Sample
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
 
@@ -26,12 +27,12 @@ class ThumbsSetSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: Sources[ConversationFilesSource]
+    sources: Sources[ThumbFilesSource]
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
 def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path) -> dict[str, Any]:
-    """Write train.jsonl (`prompt`, `completion`, `label`) and quarantine.jsonl; returns the counts.
+    """Write train.jsonl (`prompt`, `completion`, `label`, `source`, `origin`) and quarantine.jsonl; returns the counts.
 
     Raises MissingSourceError, QuarantineLimitError and EmptyThumbsSetError; the quarantine is then written.
     """
@@ -39,15 +40,13 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
     guard = SpecialTokenGuard(TokenCounter(tokenizer_file).special_tokens)
     rows: dict[str, dict[str, Any]] = {}
     for source in spec.sources:
-        for found in _read(source, base_dir, guard):
-            quarantine.read[source.name] += 1
-            if isinstance(found, QuarantinedRecord):
-                quarantine.add(found)
-            elif (digest := row_hash(found)) in rows:
-                detail = "the same answer with the same thumb was read before"
-                quarantine.add(_rejected(source, "", 0, Reason.EXACT_DUPLICATE, detail, found))
+        for digest, row in _drawn(source, base_dir, guard, quarantine):
+            if digest in rows:
+                file, _, line = row["origin"].rpartition(":")
+                detail = f"the same answer with the same thumb is {rows[digest]['origin']}"
+                quarantine.add(_rejected(source, file, int(line), Reason.EXACT_DUPLICATE, detail, row))
             else:
-                rows[digest] = found
+                rows[digest] = row
     quarantine.write(files.quarantine)
     quarantine.check(spec.max_quarantined_share, where="thumbs_set")
     up = sum(row["label"] for row in rows.values())
@@ -56,19 +55,57 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
             f"the thumbs set has {up} thumbs up and {len(rows) - up} down; KTO needs both (see {files.quarantine})"
         )
     write_jsonl(files.train, rows.values())
-    return {"train": len(rows), "up": up, "down": len(rows) - up, "quarantined": quarantine.by_reason()}
+    sources = {source.name: _source_counts(source.name, rows.values(), quarantine) for source in spec.sources}
+    return {
+        "train": len(rows),
+        "up": up,
+        "down": len(rows) - up,
+        "quarantined": quarantine.by_reason(),
+        "sources": sources,
+        "licenses": {source.name: source.license for source in spec.sources},
+    }
 
 
-def _read(
-    source: ConversationFilesSource, base_dir: Path, guard: SpecialTokenGuard
-) -> Iterator[dict[str, Any] | QuarantinedRecord]:
+def _drawn(
+    source: ThumbFilesSource, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Return the thumbs of a source with the hash of what they say: all, or `max_records` of them."""
+    usable = _usable(source, base_dir, guard, quarantine)
+    if source.max_records is None:
+        return usable
+    sample: Sample[tuple[str, dict[str, Any]]] = Sample(source.max_records, seed=0)
+    for digest, row in usable:
+        sample.offer((digest, row), digest)
+    return sample.items()
+
+
+def _usable(
+    source: ThumbFilesSource, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
-            yield _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+            quarantine.read[source.name] += 1
+            found = _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+            if isinstance(found, QuarantinedRecord):
+                quarantine.add(found)
+            else:
+                yield row_hash(found), {**found, "source": source.name, "origin": f"{name}:{entry.line}"}
+
+
+def _source_counts(name: str, rows: Iterable[Mapping[str, Any]], quarantine: Quarantine) -> dict[str, int]:
+    labels = [row["label"] for row in rows if row["source"] == name]
+    read, quarantined = quarantine.read[name], sum(quarantine.by_reason(name).values())
+    return {
+        "read": read,
+        "kept": len(labels),
+        "up": sum(labels),
+        "quarantined": quarantined,
+        "not_drawn": read - quarantined - len(labels),
+    }
 
 
 def _thumb(
-    entry: JsonLine, name: str, source: ConversationFilesSource, guard: SpecialTokenGuard
+    entry: JsonLine, name: str, source: ThumbFilesSource, guard: SpecialTokenGuard
 ) -> dict[str, Any] | QuarantinedRecord:
     try:
         _, messages, label = parse_thumb(entry.value, source.format)
@@ -80,6 +117,6 @@ def _thumb(
 
 
 def _rejected(
-    source: ConversationFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
+    source: ThumbFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
 ) -> QuarantinedRecord:
     return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))
