@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
+from llmops_assets.data.cards import CardSpec
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
@@ -108,6 +109,7 @@ class Recipe(BaseModel):
     description: str = Field(min_length=1, description="Shown as the group's text in the Dagster UI.")
     owners: list[str] = Field(default=["team:llmops"], description="E-mail addresses or `team:name`.")
     base_model: BaseModelSpec
+    card: CardSpec = Field(default=CardSpec(), description="What people have to say about the data, for their cards.")
     corpus: CorpusSection | None = None
     sft_set: SftSection | None = None
     thumbs_set: ThumbsSetSpec | None = None

@@ -4,6 +4,7 @@ import dagster as dg
 
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.data.contamination import overlap
+from llmops_assets.data.size_guidance import GUIDANCE, size_remark
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore
 
@@ -30,6 +31,30 @@ def no_train_eval_overlap_check(recipe: Recipe, asset: str) -> dg.AssetChecksDef
         )
 
     return no_train_eval_overlap
+
+
+def usual_size_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
+    """Return the check that warns when a set is smaller than guides advise; it blocks nothing."""
+
+    @dg.asset_check(
+        asset=asset_key(recipe.name, asset),
+        name="usual_size",
+        description=f"As much to train on as guides name: {GUIDANCE[asset].range_text}. A warning, never a block.",
+    )
+    def usual_size(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
+        with readable_errors():
+            summary = latest_artifact(context.instance, artifacts, recipe.name, asset).manifest.summary
+        counts = {"corpus": lambda: summary["tokens"]["train"], "sft_set": lambda: summary["counts"]["train"]}
+        count = counts.get(asset, lambda: summary["train"])()
+        remark = size_remark(asset, count)
+        return dg.AssetCheckResult(
+            passed=remark.enough,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=remark.sentence,
+            metadata={GUIDANCE[asset].unit: count},
+        )
+
+    return usual_size
 
 
 def votes_of_one_kind_check(recipe: Recipe) -> dg.AssetChecksDefinition:

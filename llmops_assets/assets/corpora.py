@@ -1,13 +1,14 @@
 """The corpus asset: documents in, a filtered, deduplicated, chunked CPT corpus with a held-out split out."""
 
-import json
-
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
+from llmops_assets.assets.set_pages import card_input, conversation_tables, set_page, sources_table
+from llmops_assets.data.card_facts import summarized_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.corpus import build_corpus
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import CorpusSpec, DataSetSummary
@@ -16,7 +17,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
@@ -31,6 +32,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
         code_version=CODE_VERSION,
     )
     def corpus(
+        context: dg.AssetExecutionContext,
         config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's section
         artifacts: ArtifactStore,
     ) -> dg.MaterializeResult:
@@ -46,23 +48,27 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 recipe=recipe.name,
                 asset="corpus",
                 spec=spec,
-                inputs={**inputs, "tokenizer": file_sha256(tokenizer_file)},
+                inputs={**inputs, "tokenizer": file_sha256(tokenizer_file), **card_input(recipe)},
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
                 settings = CorpusSpec.model_validate(spec.model_dump(exclude={"sources"}))
                 summary = build_corpus(spec.sources, settings, tokenizer_file, slot.output, base_dir)
+                facts = summarized_facts(recipe.name, "corpus", settings, spec.sources, summary)
+                write_card(slot.output, facts, recipe.card)
                 return Built(summary=summary.model_dump(mode="json"))
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
         return materialized(
             artifact,
             reused=reused,
             metadata=data_set_metadata(artifact.manifest.summary)
             | {
                 "examples": example_rows(artifact.folder / "train.jsonl", lambda row: row["text"][:600]),
-            },
+            }
+            | page,
         )
 
     return corpus
@@ -79,7 +85,8 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "quarantined": dg.MetadataValue.int(sum(summary.quarantined.values())),
         "counts": counts_table(summary.counts),
         "quarantine_reasons": counts_table(summary.quarantined),
-        "sources": dg.MetadataValue.md("```json\n" + json.dumps(summary.sources, indent=2) + "\n```"),
+        "sources": sources_table(summary),
+        **conversation_tables(summary),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),
         "token_histogram": histogram_table(summary.token_histogram),

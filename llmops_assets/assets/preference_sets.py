@@ -12,6 +12,9 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.data.card_facts import preference_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.preference_pairs import PairIntake, PairSourcesSpec, SourcedPair, read_pairs
 from llmops_assets.data.records import row_hash
 from llmops_assets.data.sources import source_hash
@@ -28,7 +31,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 THROUGH_TAG = "llmops/preferences_through"
 
 
@@ -89,7 +92,11 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 recipe=recipe.name,
                 asset="preference_set",
                 spec=spec,
-                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, base_dir, recipe)},
+                inputs={
+                    "pairs": _pairs_version(selection),
+                    **_data_set_inputs(sets, base_dir, recipe),
+                    **card_input(recipe),
+                },
                 code_version=CODE_VERSION,
             )
 
@@ -97,9 +104,12 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
                 limit = 0 if sets is None else sets.max_sealed
                 kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
+                sources = [] if sets is None else sets.sources
+                write_card(slot.output, preference_facts(recipe.name, spec, sources, kept), recipe.card)
                 return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
         summary = artifact.manifest.summary
         return materialized(
             artifact,
@@ -114,6 +124,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
+                **page,
             },
         )
 

@@ -9,6 +9,9 @@ from llmops_assets.assets.corpora import data_set_metadata
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import example_rows
+from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.data.card_facts import summarized_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.sft_set import build_sft_set
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import ExtractedSource, SftSetSpec
@@ -17,7 +20,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
@@ -56,6 +59,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                     **inputs,
                     "tokenizer": file_sha256(tokenizer_file),
                     "chat_template": recipe.base_model.template_digest(),
+                    **card_input(recipe),
                 },
                 code_version=CODE_VERSION,
             )
@@ -65,11 +69,14 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                 summary = build_sft_set(
                     spec.sources, settings, corpus.folder if corpus else None, tokenizer_file, slot.output, base_dir
                 )
+                facts = summarized_facts(recipe.name, "sft_set", settings, spec.sources, summary)
+                write_card(slot.output, facts, recipe.card)
                 return Built(summary=summary.model_dump(mode="json"))
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
             examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
-        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples}
+        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples} | page
         return materialized(artifact, reused=reused, metadata=metadata)
 
     return sft_set

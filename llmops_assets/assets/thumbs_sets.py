@@ -5,6 +5,9 @@ import dagster as dg
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
+from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.data.card_facts import thumbs_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
 from llmops_assets.recipe import Recipe
@@ -12,7 +15,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinition:
@@ -25,7 +28,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
         owners=recipe.owners,
         code_version=CODE_VERSION,
     )
-    def thumbs_set(artifacts: ArtifactStore) -> dg.MaterializeResult:
+    def thumbs_set(context: dg.AssetExecutionContext, artifacts: ArtifactStore) -> dg.MaterializeResult:
         """Answers that people approved of, or did not, one by one. Records that cannot be used are in quarantine.jsonl
         with file, line and reason; a set with thumbs of one kind alone is refused."""
         with readable_errors():
@@ -38,14 +41,18 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 inputs={
                     **{source.name: source_hash(source, base_dir) for source in section.sources},
                     "tokenizer": file_sha256(tokenizer_file),
+                    **card_input(recipe),
                 },
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                return Built(summary=build_thumbs_set(section, tokenizer_file, slot.output, base_dir))
+                summary = build_thumbs_set(section, tokenizer_file, slot.output, base_dir)
+                write_card(slot.output, thumbs_facts(recipe.name, section, section.sources, summary), recipe.card)
+                return Built(summary=summary)
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
         summary = artifact.manifest.summary
         return materialized(
             artifact,
@@ -54,6 +61,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 "dagster/row_count": summary["train"],
                 "thumbs": counts_table({"up": summary["up"], "down": summary["down"]}),
                 "quarantined": counts_table(summary["quarantined"]),
+                **page,
             },
         )
 

@@ -19,7 +19,8 @@ from llmops_assets.resources.manifest import FileEntry, Manifest, data_version_o
 from llmops_assets.training.digests import file_sha256
 
 MANIFEST = "manifest.json"
-VOLATILE_FILES = frozenset({"metrics.jsonl", "training_result.json", "loss_curve.png", "job.json"})
+# Logs, timings, and cards, which say in words what an artifact holds.
+VOLATILE_FILES = frozenset({"metrics.jsonl", "training_result.json", "loss_curve.png", "job.json", "README.md"})
 
 
 class CorruptArtifact(LlmopsError):
