@@ -9,8 +9,8 @@ from typing import Any
 from llmops_assets.data.normalize import comparison_key
 
 RUN_WORDS = 13
-SHORT_ANSWER_WORDS = 8
 CONTAINED_SHARE = 0.5
+_SHORTEST_TELLING_ANSWER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,12 @@ def contained_shares(texts: Sequence[str], train: Iterable[str]) -> list[float]:
     return [share_in(known, batch.of(index)) for batch in batches for index in range(len(batch))]
 
 
-def telling(answer: str, class_name: str | None) -> bool:
-    """Return whether it gives a held-out answer away that train has the same one.
-
-    A label or another short answer is right for many records of a class, and must be in train to be learnt.
-    """
-    return class_name is None or len(answer.split()) >= SHORT_ANSWER_WORDS
-
-
 def overlap(train: Path, heldout: Path) -> list[Overlap]:
     """Return what the rows of `heldout` share with those of `train`; an empty list is a clean split.
 
     Both are JSON Lines of one kind: texts (`text`) or conversations (`messages`). Found are equal ids, equal groups,
-    equal texts and first questions, held-out last answers that train gives in any turn (case and white space folded;
-    as far as they are `telling`), and held-out texts of which half or more is contained in train.
+    equal texts and first questions, held-out last answers that train gives in any turn (case and white space folded),
+    and held-out texts of which half or more is contained in train.
     """
     train_rows, heldout_rows = _rows(train), _rows(heldout)
     found: list[Overlap] = []
@@ -85,3 +77,11 @@ def _features(row: dict[str, Any], *, scored_only: bool) -> list[tuple[str, str]
     answers = [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
     scored = [text for text in answers[-1:] if telling(text, row.get("class"))] if scored_only else answers
     return [*features, ("question", comparison_key(question)), *(("answer", comparison_key(text)) for text in scored)]
+
+
+def telling(answer: str, class_name: str | None) -> bool:
+    """Return whether it gives a held-out answer away that train has the same one.
+
+    A label, or another answer of few words, is right for many records of a class, and train must hold it too.
+    """
+    return class_name is None or len(answer.split()) >= _SHORTEST_TELLING_ANSWER

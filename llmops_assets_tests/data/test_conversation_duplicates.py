@@ -32,7 +32,7 @@ def test_of_conversations_that_say_nearly_the_same_the_first_one_stays() -> None
     kept = without_near_duplicates(rows, 0.8, quarantine)
     assert [row.id for row in kept] == [*map(str, range(30)), "40"]
     assert quarantine.by_reason() == {"near_duplicate": 10}
-    first = quarantine.records[0]
+    first = next(iter(quarantine.records))
     assert (first.origin_file, first.line) == ("f.jsonl", 30) and first.detail.endswith("with 0")
 
 
