@@ -6,7 +6,7 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
-from llmops_assets.assets.set_pages import card_input, conversation_tables, set_page, sources_table
+from llmops_assets.assets.set_pages import card_input, length_tables, set_page, sources_table
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.corpus import build_corpus
@@ -86,7 +86,7 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "counts": counts_table(summary.counts),
         "quarantine_reasons": counts_table(summary.quarantined),
         "sources": sources_table(summary),
-        **conversation_tables(summary),
+        **length_tables(summary),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),
         "token_histogram": histogram_table(summary.token_histogram),

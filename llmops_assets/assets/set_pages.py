@@ -48,11 +48,11 @@ def sources_table(summary: DataSetSummary) -> dg.TableMetadataValue:
     )
 
 
-def conversation_tables(summary: DataSetSummary) -> dict[str, dg.MetadataValue]:
-    """Return lengths, turns and classes of a set of conversations; nothing for a corpus."""
+def length_tables(summary: DataSetSummary) -> dict[str, dg.MetadataValue]:
+    """Return lengths, turns and classes of a set of conversations; of a corpus, the lengths of its chunks."""
     found = summary.statistics
     if found is None:
-        return {}
+        return {"tokens_of": dg.MetadataValue.table([dg.TableRecord({"of": "a chunk", **summary.tokens_per_row})])}
     lengths = {"a conversation": found.conversation_tokens, "an answer": found.answer_tokens}
     shown: dict[str, dg.MetadataValue] = {
         "tokens_of": dg.MetadataValue.table([dg.TableRecord({"of": of, **each}) for of, each in lengths.items()]),

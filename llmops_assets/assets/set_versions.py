@@ -110,5 +110,6 @@ def _named(versions: list[SetVersion], name: str, asset: str) -> SetVersion:
     if len(name) >= _SHORTEST_PREFIX and len(found) == 1:
         return found[0]
     known = ", ".join(version.data_version[:12] for version in versions)
-    problem = "is too short" if len(name) < _SHORTEST_PREFIX else "names several" if found else "is none"
-    raise NoSuchVersion(f"{name!r} {problem} of the versions of {asset}; newest first they are {known}")
+    short = f"has fewer than {_SHORTEST_PREFIX} characters"
+    problem = short if len(name) < _SHORTEST_PREFIX else "begins several versions" if found else "begins no version"
+    raise NoSuchVersion(f"{name!r} {problem} of {asset}; newest first they are {known}")

@@ -31,6 +31,7 @@ def summarized_facts(
         "Sources": [
             {
                 **_origin(source),
+                "content": summary.source_hashes[source.name][:12],
                 "read": counted[source.name].read,
                 "kept": counted[source.name].kept,
                 "not drawn": counted[source.name].not_drawn,

@@ -51,7 +51,8 @@ def read_uniform(
     """Return a report, which fills as the rows are taken, and the records of a file in the layout of their kind.
 
     Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}` or `{"prompt", "chosen", "rejected"}`; documents and
-    conversations keep their own `id` and `group`, conversations their `category` too. Without `kind`, the keys of the first record that has any tell it.
+    conversations keep their own `id` and `group`, conversations their `category` too. Without `kind`, the keys of the
+    first record that has any tell it.
 
     Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
     """

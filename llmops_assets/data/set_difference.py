@@ -20,14 +20,16 @@ CHANGES: tuple[Change, ...] = tuple(_MARKS)
 # Rows without a source of their own are pairs that people voted on.
 _VOTES = "votes"
 _OFFSET_BITS = 48
+_ODD = 0x9E3779B97F4A7C15
 
 
 @dataclass
 class SetDifference:
     """How the rows of one kind (documents, chunks, conversations, ...) differ between an old and a new version.
 
-    A changed row has the id of an old one and another content, a moved one the content too and another split. `counts`
-    are by "source, split", the old and the new split for moved ones; `examples` are a few rows of each change.
+    A row of which source and content are in both versions is the same, and moved if its split is another; of the
+    others, one with the id of an old one is changed. `counts` are by "source, split", with the old and the new split
+    where these differ; `examples` are a few rows of each change.
     """
 
     unit: str
@@ -46,7 +48,7 @@ class SetDifference:
 
 @dataclass(frozen=True)
 class _Version:
-    """Rows of one version, sorted by identity: 64-bit hashes of identity and content, label, and place in the files."""
+    """Rows of one version: 64-bit hashes of identity and content, number of the label, and place in the files."""
 
     files: list[Path]
     identities: "NDArray[Any]"
@@ -64,9 +66,9 @@ class _Version:
 def set_differences(old: Path, new: Path, examples: int = 3) -> list[SetDifference]:
     """Return how the data sets in two folders differ: documents and chunks of corpora, the rows of other sets.
 
-    Documents, chunks and conversations are the same by their id; pairs by prompt and both answers (changed is one whose
-    preference has turned), thumbs by prompt and answer (changed is one with another label). Files are read one row at a
-    time; held are 28 bytes a row. Two rows are taken for one once in 2^64.
+    Documents, chunks and conversations have ids; the id of a pair is its prompt with both answers (one whose preference
+    has turned is changed), that of a thumb its prompt and answer. Files are read one row at a time, and some 100 bytes
+    a row are held. Two rows are taken for one once in 2^64.
     """
     return [
         _difference(unit, _existing(old, names), _existing(new, names), examples) for unit, names in _units(old, new)
@@ -106,18 +108,19 @@ def _difference(unit: str, old_files: list[Path], new_files: list[Path], example
     labels: dict[tuple[str, str], int] = {}
     old, new = _read(old_files, labels), _read(new_files, labels)
     names = list(labels)
-    _, in_old, in_new = np.intersect1d(old.identities, new.identities, assume_unique=True, return_indices=True)
-    changed = old.contents[in_old] != new.contents[in_new]
     splits = np.array([split for _, split in names] or [""])
-    moved = ~changed & (splits[old.labels[in_old]] != splits[new.labels[in_new]])
-    added = np.setdiff1d(np.arange(len(new.identities)), in_new)
-    removed = np.setdiff1d(np.arange(len(old.identities)), in_old)
+    _, same_old, same_new = np.intersect1d(
+        _numbered(old.contents), _numbered(new.contents), assume_unique=True, return_indices=True
+    )
+    is_moved = splits[old.labels[same_old]] != splits[new.labels[same_new]]
+    rest_old, rest_new = _without(old, same_old), _without(new, same_new)
+    _, in_old, in_new = np.intersect1d(old.identities[rest_old], new.identities[rest_new], return_indices=True)
     result = SetDifference(unit, len(old.identities), len(new.identities))
     places: dict[Change, list[tuple[_Version, NDArray[Any]]]] = {
-        "added": [(new, added)],
-        "removed": [(old, removed)],
-        "changed": [(old, in_old[changed]), (new, in_new[changed])],
-        "moved": [(old, in_old[moved]), (new, in_new[moved])],
+        "added": [(new, np.delete(rest_new, in_new))],
+        "removed": [(old, np.delete(rest_old, in_old))],
+        "changed": [(old, rest_old[in_old]), (new, rest_new[in_new])],
+        "moved": [(old, same_old[is_moved]), (new, same_new[is_moved])],
     }
     for change, sides in places.items():
         pairs = np.stack([version.labels[at] for version, at in sides])
@@ -129,6 +132,28 @@ def _difference(unit: str, old_files: list[Path], new_files: list[Path], example
             for place in range(min(examples, pairs.shape[-1]))
         ]
     return result
+
+
+def _numbered(contents: "NDArray[Any]") -> "NDArray[Any]":
+    """Return `contents` made unique: the first row of a content, the second, and so on have keys of their own."""
+    import numpy as np
+
+    order = np.argsort(contents, kind="stable")
+    ordered = contents[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else order
+    counts = np.diff(np.append(starts, len(ordered)))
+    ranks = np.arange(len(ordered)) - np.repeat(starts, counts)
+    keys = np.empty_like(contents)
+    keys[order] = ordered + ranks.astype(np.uint64) * np.uint64(_ODD)
+    return keys
+
+
+def _without(version: _Version, found: "NDArray[Any]") -> "NDArray[Any]":
+    """Return the other rows, in the order of their hashes, so that the first ones are a fair sample."""
+    import numpy as np
+
+    others = np.delete(np.arange(len(version.identities)), found)
+    return others[np.argsort(version.identities[others], kind="stable")]
 
 
 def _label(sides: list[tuple[str, str]]) -> str:
@@ -149,29 +174,22 @@ def _read(files: list[Path], labels: dict[tuple[str, str], int]) -> _Version:
                 identity, content = _named(row)
                 label = (str(row.get("source", _VOTES)), str(row.get("split", file.stem)))
                 identities.append(_hash(identity))
-                contents.append(_hash(content))
+                contents.append(_hash([label[0], content]))
                 codes.append(labels.setdefault(label, len(labels)))
                 places.append(number << _OFFSET_BITS | offset)
                 offset += len(line)
-    hashes = np.frombuffer(identities, np.uint64) if identities else np.zeros(0, np.uint64)
-    unique, order = np.unique(hashes, return_index=True)
-    return _Version(
-        files,
-        unique,
-        *(
-            np.array(column, kind)[order]
-            for column, kind in ((contents, np.uint64), (codes, np.uint32), (places, np.uint64))
-        ),
-    )
+    kinds = ((identities, np.uint64), (contents, np.uint64), (codes, np.uint32), (places, np.uint64))
+    return _Version(files, *(np.array(column, kind) for column, kind in kinds))
 
 
 def _named(row: Mapping[str, Any]) -> tuple[object, object]:
-    """Return what makes a row the same one in another version, and what may have changed in it."""
+    """Return what makes a row the same one in another version, and all that it says."""
     if "chosen" in row:
         chosen, rejected = _text(row["chosen"]), _text(row["rejected"])
-        return [row["prompt"], *sorted((chosen, rejected))], chosen
+        return [row["prompt"], *sorted((chosen, rejected))], [row["prompt"], chosen, rejected]
     if "completion" in row:
-        return [row["prompt"], _text(row["completion"])], row["label"]
+        thumb = [row["prompt"], _text(row["completion"])]
+        return thumb, [*thumb, row["label"]]
     return row["id"], row["text"] if "text" in row else row["messages"]
 
 
@@ -182,17 +200,14 @@ def _said(row: Mapping[str, Any]) -> str:
     elif "completion" in row:
         text = f"{row['prompt'][-1]['content']} | {_text(row['completion'])} | {'up' if row['label'] else 'down'}"
     else:
-        said = (
-            row["text"]
-            if "text" in row
-            else " | ".join(turn["content"] for turn in row["messages"] if turn["role"] != "system")
-        )
+        turns = row.get("messages", [])
+        said = row.get("text") or " | ".join(turn["content"] for turn in turns if turn["role"] != "system")
         text = f"{row['id']}: {said}"
     return excerpt(" ".join(text.split()))
 
 
-def _text(answer: object) -> str:
-    return answer if isinstance(answer, str) else "\n".join(turn["content"] for turn in answer)  # pyright: ignore
+def _text(answer: str | list[dict[str, Any]]) -> str:
+    return answer if isinstance(answer, str) else "\n".join(turn["content"] for turn in answer)
 
 
 def _hash(value: object) -> int:

@@ -150,7 +150,7 @@ def test_a_class_may_be_in_another_column_than_the_turns(folder: Path) -> None:
     )
     found = [record.class_name for record in read_sft_source(source, folder) if isinstance(record, Conversation)]
     assert found == ["0a", "0b"]
-    with pytest.raises(MissingSourceError, match="no column 'topic'.*Set `class_key` to one of these"):
+    with pytest.raises(MissingSourceError, match=r"no column 'topic'.*Set `class_key` to one of these"):
         list(read_sft_source(source.model_copy(update={"class_key": "topic"}), folder))
 
 

@@ -65,7 +65,25 @@ def test_a_corpus_is_compared_by_documents_and_by_chunks(tmp_path: Path) -> None
     documents, chunks = set_differences(old, new)
     assert documents.counts["changed"] == {"docs, train": 1} and documents.counts["added"] == {"docs, train": 1}
     assert documents.counts["moved"] == {"docs, train to heldout": 1}
-    assert (chunks.total("added"), chunks.total("removed")) == (2, 1)
+    # "A" has another id, and is the same chunk.
+    assert (chunks.total("added"), chunks.total("removed"), chunks.total("changed")) == (1, 0, 0)
+
+
+def test_a_line_put_in_before_others_changes_no_row_but_its_own(tmp_path: Path) -> None:
+    def rows(*texts: str) -> list[dict[str, Any]]:
+        return [
+            {"id": f"docs/a.jsonl:{number}", "text": text, "source": "docs", "split": "train"}
+            for number, text in enumerate(texts, start=1)
+        ]
+
+    texts = [f"Text {number}." for number in range(50)]
+    old = write(tmp_path / "old", documents=rows(*texts, "twice", "twice"))
+    new = write(tmp_path / "new", documents=rows("first", *texts, "twice"))
+    documents, _ = set_differences(old, new)
+    assert documents.counts["added"] == documents.counts["removed"] == {"docs, train": 1}
+    assert documents.total("changed") == documents.total("moved") == 0
+    assert documents.examples["added"] == ["docs/a.jsonl:1: first"]
+    assert documents.examples["removed"] == ["docs/a.jsonl:52: twice"]
 
 
 def test_a_pair_whose_preference_turned_and_a_thumb_that_did_have_changed(tmp_path: Path) -> None:
