@@ -11,8 +11,13 @@ from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason, row_hash
 from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.data.splits import Classed, Split, pick, split_groups, split_per_class
+from llmops_assets.errors import LlmopsError
 
 NO_CLASS = "(no class)"
+
+
+class NoClassesError(LlmopsError):
+    """A set is split per class, and no conversation says of which class it is."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ def split_conversations(
 
     With a near-duplicate threshold, groups that ask nearly the same are on one side. Held-out conversations that train
     gives away all the same go to `quarantine`, and of the others `max_eval_examples` are drawn; those drawn per class
-    all stay.
+    all stay. Raises NoClassesError.
     """
     joined = joined_groups(conversations, spec.near_duplicate_threshold)
     known = _fixed_clusters(fixed, joined)
@@ -41,6 +46,11 @@ def split_conversations(
     if spec.val_per_class is None:
         split = split_groups(clusters, spec.eval_share, spec.seed)
     else:
+        if free and not any(c.class_name for c in free):
+            raise NoClassesError(
+                f"sft_set.val_per_class is {spec.val_per_class}, and none of {len(free)} conversations has a class; "
+                "name its key in the records with class_key on the source, or hold out a share with eval_share instead"
+            )
         records = [
             Classed(c.class_name or NO_CLASS, cluster, row_hash([message.to_row() for message in c.messages]))
             for c, cluster in zip(free, clusters, strict=True)

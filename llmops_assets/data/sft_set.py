@@ -40,8 +40,8 @@ def build_sft_set(
     question or answer of eval is in train. Every conversation that was read is in a split, in quarantine, or counted
     by source as `not_drawn`. Same input, same bytes.
 
-    Raises MissingSourceError, QuarantineLimitError, EmptySourceError, or EmptySftSetError with the counts by reason;
-    the quarantine is then written.
+    Raises MissingSourceError and NoClassesError; and QuarantineLimitError, EmptySourceError, or EmptySftSetError with
+    the counts by reason, when the quarantine is written.
     """
     files = DataSetFiles(folder=out_dir)
     intake = ConversationIntake(spec, TokenCounter(tokenizer_file))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from llmops_assets.data.contamination import overlap
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Message
-from llmops_assets.data.set_sides import split_conversations
+from llmops_assets.data.set_sides import NoClassesError, split_conversations
 from llmops_assets.data.sft_set import build_sft_set
 from llmops_assets.data.specs import ConversationFilesSource, DataSetSummary, SftSetSpec
 
@@ -123,6 +123,14 @@ def test_a_near_duplicate_on_a_side_that_is_fixed_leaves_eval() -> None:
     assert [(r.reason, r.detail) for r in quarantine.records] == [
         ("contained_in_train", "the question is nearly that of t")
     ]
+
+
+def test_a_set_without_any_class_cannot_be_split_per_class(
+    tmp_path: Path, tokenizer_file: Path, conversations_source: Callable[..., ConversationFilesSource]
+) -> None:
+    source = conversations_source("rows.jsonl", *(dolly("a", number) for number in range(20)))
+    with pytest.raises(NoClassesError, match="none of 20 conversations has a class; name its key"):
+        build(tmp_path, tokenizer_file, source, val_per_class=4)
 
 
 def test_eval_share_beside_val_per_class_is_refused() -> None:
