@@ -23,8 +23,8 @@ def conversations(source: str, count: int) -> list[Conversation]:
     ]
 
 
-def source(name: str, weight: float, **keys: int) -> ConversationFilesSource:
-    return ConversationFilesSource(name=name, pattern="*.jsonl", weight=weight, **keys)
+def source(name: str, weight: float, max_repeats: int = 1) -> ConversationFilesSource:
+    return ConversationFilesSource(name=name, pattern="*.jsonl", weight=weight, max_repeats=max_repeats)
 
 
 # 100 conversations of 10 to 19 tokens, and 400 of 20 to 39.
