@@ -15,7 +15,8 @@ from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 
 def card_input(recipe: Recipe) -> dict[str, str]:
     """Return the input of a set that the recipe's `card` is: another card is another artifact of the same data."""
-    return {} if recipe.card == CardSpec() else {"card": row_hash(recipe.card.model_dump(mode="json"))}
+    # No source can have this name.
+    return {} if recipe.card == CardSpec() else {"recipe/card": row_hash(recipe.card.model_dump(mode="json"))}
 
 
 def set_page(instance: dg.DagsterInstance, store: ArtifactStore, artifact: Artifact) -> dict[str, dg.MetadataValue]:

@@ -8,6 +8,8 @@ from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from llmops_assets.data.shingles import Hashes
 
 
@@ -76,7 +78,7 @@ def twins(texts: Sequence[str], others: Iterable[str], threshold: float) -> dict
     order = np.argsort(hashes, kind="stable")
     hashes, owners = hashes[order], np.repeat(np.arange(len(sets)), sizes)[order]
 
-    def common_with(shingles: "Hashes"):
+    def common_with(shingles: "Hashes") -> "NDArray[np.int64]":
         """Return how many of `shingles` each text has."""
         starts, ends = (np.searchsorted(hashes, shingles, side) for side in ("left", "right"))
         counts = ends - starts
