@@ -61,13 +61,13 @@ def joined_groups(conversations: Sequence[Conversation], threshold: float | None
 def twins(texts: Sequence[str], others: Iterable[str], threshold: float) -> dict[int, int]:
     """Return for each text that has a near-duplicate among `others` its number and that of the first such one.
 
-    The Jaccard similarity of their 5-word shingles is computed for every pair that shares one, so none is missed.
-    Held are 16 bytes for each shingle of `texts`; `others` are read one after the other.
+    No pair is missed: the Jaccard similarity of 5-word shingles is computed wherever it can reach the threshold. Held
+    are 16 bytes for each shingle of `texts`; `others` are read one after the other.
     """
     import numpy as np
 
     from llmops_assets.data.dedup import SHINGLE_WORDS
-    from llmops_assets.data.shingles import shingle_hashes
+    from llmops_assets.data.shingles import share_in, shingle_hashes
 
     sets = [batch.of(index) for batch in shingle_hashes(texts, SHINGLE_WORDS) for index in range(len(batch))]
     found: dict[int, int] = {}
@@ -89,9 +89,10 @@ def twins(texts: Sequence[str], others: Iterable[str], threshold: float) -> dict
     for batch in shingle_hashes(others, SHINGLE_WORDS):
         for index in range(len(batch)):
             shingles = batch.of(index)
-            common = common_with(shingles)
-            alike = common >= threshold * (len(shingles) + sizes - common)
-            for text in np.flatnonzero(alike & (common > 0)).tolist():
-                found.setdefault(text, number)
+            # What two texts have in common is at most what one of them has in common with all.
+            if share_in(hashes, shingles) >= threshold:
+                common = common_with(shingles)
+                for text in np.flatnonzero(common / (len(shingles) + sizes - common) >= threshold).tolist():
+                    found.setdefault(text, number)
             number += 1
     return found
