@@ -36,6 +36,11 @@ def memory_check() -> str:
     return os.environ.get("LLMOPS_MEMORY_CHECK", "refuse")
 
 
+def data_workers() -> str:
+    """Where the stages of corpora run: `LLMOPS_DATA_WORKERS`, `local` (default), `processes:8` or `ray:64`."""
+    return os.environ.get("LLMOPS_DATA_WORKERS", "local")
+
+
 def mlflow_ui_url() -> str:
     """Address of the MLflow UI that metadata links to."""
     return os.environ.get("LLMOPS_MLFLOW_UI_URL", "http://127.0.0.1:5000").rstrip("/")

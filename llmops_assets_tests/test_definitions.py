@@ -81,7 +81,7 @@ def test_definitions_are_loadable() -> None:
         ("llmops_assets.training.worker", ["dagster", "mlflow"]),
         ("llmops_assets.training.run", ["dagster"]),
         ("llmops_assets.evaluation.worker", ["dagster"]),
-        ("llmops_assets.data.corpus", ["dagster", "torch", "transformers", "datasets"]),
+        ("llmops_assets.data.corpus.building", ["dagster", "torch", "transformers", "datasets"]),
         ("llmops_assets.feedback.store", ["dagster", "torch", "mlflow"]),
     ],
 )

@@ -9,11 +9,11 @@ from llmops_assets.assets.previews import counts_table, example_rows, histogram_
 from llmops_assets.assets.set_pages import card_input, length_tables, set_page, sources_table
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
-from llmops_assets.data.corpus import build_corpus
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import CorpusSpec, DataSetSummary
 from llmops_assets.recipe import CorpusSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
+from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
@@ -35,10 +35,11 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: config_class,  # pyright: ignore[reportInvalidTypeForm] - made from the recipe's section
         artifacts: ArtifactStore,
+        data_workers: DataWorkers,
     ) -> dg.MaterializeResult:
-        """Text for continued pre-training: normalized, filtered, deduplicated (exact and near), cut into chunks
-        by tokens. Whole documents are held out by hash for perplexity; what was rejected is in quarantine with
-        source, line and reason."""
+        """Text for continued pre-training: normalized, filtered, deduplicated (exact and near), balanced, cut into
+        chunks by tokens. Whole documents are held out by hash for perplexity, those that are alike together; what was
+        rejected is in quarantine with source, line and reason."""
         with readable_errors():
             spec = resolved(section, config)
             base_dir = configs_dir() / "recipes"
@@ -53,8 +54,13 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
             )
 
             def build(slot: BuildSlot) -> Built:
+                # numpy is for those who build, not for the code location, which imports this module.
+                from llmops_assets.data.corpus.building import build_corpus
+
                 settings = CorpusSpec.model_validate(spec.model_dump(exclude={"sources"}))
-                summary = build_corpus(spec.sources, settings, tokenizer_file, slot.output, base_dir)
+                summary = build_corpus(
+                    spec.sources, settings, tokenizer_file, slot.output, base_dir, data_workers.open()
+                )
                 facts = summarized_facts(recipe.name, "corpus", settings, spec.sources, summary)
                 write_card(slot.output, facts, recipe.card)
                 return Built(summary=summary.model_dump(mode="json"))
@@ -85,6 +91,8 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "quarantined": dg.MetadataValue.int(sum(summary.quarantined.values())),
         "counts": counts_table(summary.counts),
         "quarantine_reasons": counts_table(summary.quarantined),
+        **({"masked": counts_table(summary.masked)} if summary.masked else {}),
+        **({"languages": counts_table(summary.languages)} if summary.languages else {}),
         "sources": sources_table(summary),
         **length_tables(summary),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),

@@ -1,15 +1,13 @@
 """What a training split and a held-out split have in common: records, groups, texts, and long runs of words."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmops_assets.data.normalize import comparison_key
 
-RUN_WORDS = 13
-CONTAINED_SHARE = 0.5
 _SHORTEST_TELLING_ANSWER = 8
 
 
@@ -26,47 +24,40 @@ class Overlap:
     detail: str
 
 
-def contained_shares(texts: Sequence[str], train: Iterable[str]) -> list[float]:
-    """Return for each text the share of its runs of 13 words that occur in `train` (GPT-3, arXiv 2005.14165)."""
-    # numpy is for those who build, not for the code location, which imports this module.
-    import numpy as np
-
-    from llmops_assets.data.shingles import share_in, shingle_hashes
-
-    seen = [np.unique(batch.hashes) for batch in shingle_hashes(train, RUN_WORDS)]
-    known = np.unique(np.concatenate(seen)) if seen else np.zeros(0, np.uint64)
-    batches = shingle_hashes(texts, RUN_WORDS)
-    return [share_in(known, batch.of(index)) for batch in batches for index in range(len(batch))]
-
-
 def overlap(train: Path, heldout: Path) -> list[Overlap]:
     """Return what the rows of `heldout` share with those of `train`; an empty list is a clean split.
 
     Both are JSON Lines of one kind: texts (`text`) or conversations (`messages`). Found are equal ids, equal groups,
     equal texts and first questions, held-out last answers that train gives in any turn (case and white space folded),
-    and held-out texts of which half or more is contained in train.
+    and held-out texts of which half or more is contained in train. In memory is the held-out side alone.
     """
-    train_rows, heldout_rows = _rows(train), _rows(heldout)
-    found: list[Overlap] = []
-    index: dict[tuple[str, str], str] = {}
-    for row in train_rows:
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.contained_runs import CONTAINED_SHARE, RUN_WORDS, contained_shares
+
+    wanted: dict[tuple[str, str], list[str]] = {}
+    texts: dict[str, str] = {}
+    for row in _rows(heldout):
+        for feature in _features(row, scored_only=True):
+            wanted.setdefault(feature, []).append(row["id"])
+        if "text" in row:
+            texts[row["id"]] = row["text"]
+    found: dict[tuple[str, str], Overlap] = {}
+    for row in _rows(train):
         for kind, value in _features(row, scored_only=False):
-            index.setdefault((kind, value), row["id"])
-    for row in heldout_rows:
-        for kind, value in _features(row, scored_only=True):
-            if (kind, value) in index:
-                found.append(Overlap(kind, row["id"], index[kind, value], value[:120]))
-    texts = [row["text"] for row in heldout_rows if "text" in row]
-    shares = contained_shares(texts, (row["text"] for row in train_rows if "text" in row))
-    for row, share in zip((row for row in heldout_rows if "text" in row), shares, strict=True):
+            for identity in wanted.get((kind, value), ()):
+                found.setdefault((kind, identity), Overlap(kind, identity, row["id"], value[:120]))
+    shares = contained_shares(list(texts.values()), (row["text"] for row in _rows(train) if "text" in row))
+    for identity, share in zip(texts, shares, strict=True):
         if share >= CONTAINED_SHARE:
-            found.append(Overlap("contained", row["id"], "", f"{share:.0%} of its runs of {RUN_WORDS} words"))
-    return found
+            detail = f"{share:.0%} of its runs of {RUN_WORDS} words"
+            found["contained", identity] = Overlap("contained", identity, "", detail)
+    return list(found.values())
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+        for line in stream:
+            yield json.loads(line)
 
 
 def _features(row: dict[str, Any], *, scored_only: bool) -> list[tuple[str, str]]:

@@ -1,12 +1,13 @@
 """Exact and near duplicates of documents: MinHash LSH with exact verification."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmops_assets.data.bands import BandArray, Bands
 from llmops_assets.data.minhash import BINS, band_keys
 from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.records import Reason
@@ -14,6 +15,9 @@ from llmops_assets.data.shingles import Hashes, shingle_hashes
 
 SHINGLE_WORDS = 5
 _LEAST_RECALL = 0.999
+# Candidates whose texts are in memory at a time.
+_LOADED = 1024
+TextsOf = Callable[[Sequence[int]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,36 +30,77 @@ class Duplicate:
     similarity: float
 
 
+@dataclass
+class Matches:
+    """What comparing texts found: the `duplicates` to drop, in order, and pairs of others that are `related`."""
+
+    duplicates: list[Duplicate] = field(default_factory=list)
+    related: list[tuple[int, int]] = field(default_factory=list)
+
+
 def find_duplicates(texts: Sequence[str], threshold: float) -> list[Duplicate]:
-    """Return the texts to drop, in order: of texts that are alike, the first one stays.
+    """Return the texts to drop, in order: of texts that are alike, the first one stays. See `compare`."""
+    rows = band_rows(threshold)
+    batches = [band_keys(batch, rows) for batch in shingle_hashes(texts, SHINGLE_WORDS)]
+    keys = np.concatenate(batches) if batches else np.zeros((0, BINS // rows), np.uint64)
+    return compare(BandArray(keys), lambda indices: [texts[index] for index in indices], threshold).duplicates
+
+
+def compare(bands: Bands, texts_of: TextsOf, threshold: float, related: float = 1.0) -> Matches:
+    """Compare the texts that have keys in `bands`, of which `texts_of` returns those with some numbers.
 
     Exact duplicates are equal after folding case and white space. Near duplicates have a Jaccard similarity of at
     least `threshold` between their sets of 5-word shingles (Broder 1997). MinHash banding only proposes candidates,
-    at a recall of at least 99.9 % for pairs at the threshold; the similarity is then computed exactly, so nothing is
-    dropped by chance. Held besides `texts`: 8 bytes per text and band; for each candidate that shares a band with
-    another text its shingles and some hundred bytes a band.
+    at a recall of at least 99.9 % for pairs at the threshold (`band_rows`); the similarity is then computed exactly,
+    so nothing is dropped by chance. Candidates at or above `related`, and below the threshold, are reported.
+
+    Held are some numbers per text, and the shingles of the candidates of one connected component at a time.
     """
-    keys = _band_keys(texts, band_rows(threshold))
-    candidates = _sharing_a_band(keys)
-    shingles = _shingle_sets([texts[index] for index in candidates])
-    kept: dict[tuple[int, int], list[int]] = defaultdict(list)
-    duplicates: list[Duplicate] = []
-    for place, index in enumerate(candidates):
-        buckets = list(enumerate(keys[index].tolist()))
-        for other in sorted({other for bucket in buckets for other in kept.get(bucket, ())}):
-            similarity = jaccard(shingles[place], shingles[other])
-            if similarity >= threshold:
-                duplicates.append(_duplicate(texts, index, candidates[other], similarity))
-                break
-        else:
-            for bucket in buckets:
-                kept[bucket].append(place)
-    return duplicates
+    found = Matches()
+    component = _Component(found, threshold, related)
+    current = -1
+    for label, index, keys, shingles, text in _candidates(bands, texts_of):
+        if label != current:
+            component, current = _Component(found, threshold, related), label
+        component.take(index, keys, shingles, text)
+    found.duplicates.sort(key=lambda duplicate: duplicate.index)
+    found.related.sort()
+    return found
 
 
-def _duplicate(texts: Sequence[str], index: int, kept: int, similarity: float) -> Duplicate:
-    equal = similarity == 1 and comparison_key(texts[index]) == comparison_key(texts[kept])
-    return Duplicate(index, kept, Reason.EXACT_DUPLICATE if equal else Reason.NEAR_DUPLICATE, similarity)
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    index: int
+    text: str
+    shingles: Hashes
+
+
+class _Component:
+    """Texts that are connected by shared keys: no other text can be like one of them."""
+
+    def __init__(self, found: Matches, threshold: float, related: float) -> None:
+        self._found, self._threshold, self._related = found, threshold, related
+        self._kept: dict[int, _Candidate] = {}
+        self._buckets: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def take(self, index: int, keys: Hashes, shingles: Hashes, text: str) -> None:
+        """Compare a text with those before it that stayed."""
+        buckets = list(enumerate(keys.tolist()))
+        related: list[tuple[int, int]] = []
+        for other in sorted({other for bucket in buckets for other in self._buckets.get(bucket, ())}):
+            kept = self._kept[other]
+            similarity = jaccard(shingles, kept.shingles)
+            if similarity >= self._threshold:
+                equal = similarity == 1 and comparison_key(text) == comparison_key(kept.text)
+                reason = Reason.EXACT_DUPLICATE if equal else Reason.NEAR_DUPLICATE
+                self._found.duplicates.append(Duplicate(index, other, reason, similarity))
+                return
+            if similarity >= self._related:
+                related.append((other, index))
+        self._found.related += related
+        self._kept[index] = _Candidate(index, text, shingles)
+        for bucket in buckets:
+            self._buckets[bucket].append(index)
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:
@@ -72,23 +117,53 @@ def band_rows(threshold: float) -> int:
     return 1
 
 
-def _band_keys(texts: Sequence[str], rows: int) -> NDArray[np.uint64]:
-    """Return [texts, bands]: texts that share a key in a band are candidates."""
-    batches = [band_keys(batch, rows) for batch in shingle_hashes(texts, SHINGLE_WORDS)]
-    return np.concatenate(batches) if batches else np.zeros((0, BINS // rows), np.uint64)
+def _candidates(bands: Bands, texts_of: TextsOf) -> Iterator[tuple[int, int, Hashes, Hashes, str]]:
+    """Yield (component, number, keys, shingles, text) of all texts that share a key with another one.
+
+    Components come one after the other, and the texts of each in their order.
+    """
+    labels = components(bands)
+    shared = np.flatnonzero(labels >= 0)
+    order = shared[np.lexsort((shared, labels[shared]))]
+    for first in range(0, len(order), _LOADED):
+        numbers = order[first : first + _LOADED].tolist()
+        texts = texts_of(numbers)
+        yield from zip(labels[numbers].tolist(), numbers, bands.rows(numbers), _shingle_sets(texts), texts, strict=True)
 
 
-def _sharing_a_band(keys: NDArray[np.uint64]) -> list[int]:
-    """Return the numbers of the texts that are not alone with their key in some band."""
-    shared = np.zeros(len(keys), bool)
-    for band in range(keys.shape[1]):
-        column = np.ascontiguousarray(keys[:, band])
-        ordered = np.sort(column)
-        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-        if len(repeated):
-            place = np.minimum(np.searchsorted(repeated, column), len(repeated) - 1)
-            shared |= repeated[place] == column
-    return np.flatnonzero(shared).tolist()
+def components(bands: Bands) -> NDArray[np.int64]:
+    """Return [texts]: the smallest number of the texts that share keys with it, over others too; -1 for one alone."""
+    labels = np.arange(len(bands))
+    alone = np.ones(len(bands), bool)
+    for band in range(bands.width):
+        column = np.ascontiguousarray(bands.column(band))
+        order = np.argsort(column)
+        ordered = column[order]
+        equal = ordered[1:] == ordered[:-1]
+        left, right = order[:-1][equal], order[1:][equal]
+        alone[left] = alone[right] = False
+        labels = joined(labels, left, right)
+    return np.where(alone, -1, labels)
+
+
+def joined(labels: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `labels`, the smallest number in each component, with the components of each `left` and `right` joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = np.stack([labels[left], labels[right]])
+    pairs = pairs[:, pairs[0] != pairs[1]]
+    if not pairs.size:
+        return labels
+    nodes, places = np.unique(pairs, return_inverse=True)
+    first, second = places.reshape(2, -1)
+    edges = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(nodes), len(nodes)))
+    _, component_of = connected_components(edges, directed=False)
+    smallest = np.full(component_of.max() + 1, len(labels))
+    np.minimum.at(smallest, component_of, nodes)
+    new = np.arange(len(labels))
+    new[nodes] = smallest[component_of]
+    return new[labels]
 
 
 def _shingle_sets(texts: Sequence[str]) -> list[Hashes]:

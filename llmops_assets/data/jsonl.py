@@ -105,6 +105,13 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     return count
 
 
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write `lines`, each a row without its line break, to `path`; the file appears whole or not at all."""
+    with _replacing(path) as stream:
+        for line in lines:
+            stream.write(line + b"\n")
+
+
 def write_json(path: Path, value: object) -> None:
     """Write one indented JSON document to `path`; the file appears whole or not at all."""
     with _replacing(path) as stream:

@@ -9,6 +9,7 @@ _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufdd0-\ufdef\ufffe\uffff]")
 # The look-behind keeps a long run of spaces inside a line from being tried from each of its positions.
 _TRAILING_SPACES = re.compile(r"(?<![ \t])[ \t]+(?=\n|\Z)")
+_PLAIN = bytes([*b"\t\n", *range(0x20, 0x7F)])
 _CHAT_MARKER = re.compile(r"<\|[^|<>\s]{1,64}\|>")
 
 
@@ -18,8 +19,16 @@ def normalize_text(text: str) -> str:
     NFC and not NFKC: superscripts, ligatures and full-width forms carry meaning in code and mathematics. Indentation,
     joiners of scripts and emoji, and blank lines stay as they are.
     """
-    text = unicodedata.normalize("NFC", _NEWLINES.sub("\n", text))
-    return _TRAILING_SPACES.sub("", _CONTROLS.sub("", text))
+    if not _is_plain(text):
+        text = _CONTROLS.sub("", unicodedata.normalize("NFC", _NEWLINES.sub("\n", text)))
+    if " \n" in text or "\t\n" in text or text.endswith((" ", "\t")):
+        text = _TRAILING_SPACES.sub("", text)
+    return text
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether `text` is ASCII without control characters; it is what most texts are, and quick to see."""
+    return text.isascii() and not text.encode("ascii").translate(None, _PLAIN)
 
 
 def collapse_whitespace(text: str) -> str:
@@ -41,11 +50,13 @@ class SpecialTokenGuard:
 
     def __init__(self, special_tokens: Iterable[str] = ()) -> None:
         """Guard against all `<|...|>` markers and, besides, the `special_tokens` of the tokenizer in use."""
-        own = [re.escape(token) for token in sorted(special_tokens, key=len, reverse=True) if len(token) > 1]
-        self._pattern = re.compile("|".join([*own, _CHAT_MARKER.pattern]))
+        self._own = [token for token in sorted(special_tokens, key=len, reverse=True) if len(token) > 1]
+        self._pattern = re.compile("|".join([*map(re.escape, self._own), _CHAT_MARKER.pattern]))
 
     def neutralize(self, text: str) -> tuple[str, int]:
         """Return `text` without live markers, and how many there were."""
+        if "<|" not in text and not any(token in text for token in self._own):
+            return text, 0
         total = 0
         while True:
             text, count = self._pattern.subn(lambda match: f"{match[0][0]} {match[0][1:]}", text)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_assets.data.filters import words_of
 from llmops_assets.data.normalize import collapse_whitespace
 from llmops_assets.data.prose import SpanBounds, is_prose, paragraphs, sentences
 from llmops_assets.data.records import Conversation, Message, Span
 from llmops_assets.data.splits import Split, draw
+from llmops_assets.data.words import words_of
 
 GENERATOR = "extractive"
 CALLABLE_QUESTIONS = ("What does `{call}` do?", "Describe `{call}` in one sentence.")

@@ -40,6 +40,9 @@ class Reason(StrEnum):
     FEW_LETTERS = "few_letters"
     FEW_STOP_WORDS = "few_stop_words"
     BOILERPLATE = "boilerplate"
+    LANGUAGE = "language"
+    PERSONAL_DATA = "personal_data"
+    BEYOND_SHARE = "beyond_share"
     TOO_LONG = "too_long"
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
@@ -68,6 +71,9 @@ _UNWANTED = frozenset(
         Reason.FEW_LETTERS,
         Reason.FEW_STOP_WORDS,
         Reason.BOILERPLATE,
+        Reason.LANGUAGE,
+        Reason.PERSONAL_DATA,
+        Reason.BEYOND_SHARE,
         Reason.TOO_LONG,
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,

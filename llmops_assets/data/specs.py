@@ -166,6 +166,9 @@ Sources = Annotated[list[AnySource], Field(min_length=1), AfterValidator(_names_
 SftSources = Annotated[Sources[SftSource], AfterValidator(_weights_of_all_or_none)]
 
 
+LanguageCode = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
+
+
 class QualitySpec(BaseModel):
     """Which documents are worth training on. Rules that are None are off; each rejects under a reason of its own.
 
@@ -178,6 +181,9 @@ class QualitySpec(BaseModel):
     min_words: int = Field(default=50, ge=0, description="Documents with fewer words are quarantined.")
     max_repetition: float = Field(
         default=0.3, gt=0, le=1, description="Largest share of characters in repeated lines (Gopher, arXiv 2112.11446)."
+    )
+    gopher_repetition: bool = Field(
+        default=False, description="Gopher's limits on repeated lines, paragraphs and phrases of 2 to 10 words as well."
     )
     max_words: int | None = Field(default=None, gt=0, description="More words are too many; Gopher has 100,000.")
     min_word_characters: float | None = Field(
@@ -210,17 +216,51 @@ class QualitySpec(BaseModel):
 
 
 class CorpusSpec(QualitySpec):
-    """How documents become a CPT corpus: normalize, filter, deduplicate, split, chunk."""
+    """How documents become a CPT corpus: clean, filter, deduplicate, split, balance, chunk."""
 
+    languages: list[LanguageCode] | None = Field(
+        default=None, min_length=1, description="Keep documents in these languages (ISO 639-1); None keeps all."
+    )
+    min_language_probability: float = Field(
+        default=0.5, gt=0, le=1, description="Another language counts from this probability on; code has none."
+    )
+    pii: Literal["keep", "mask", "drop"] = Field(
+        default="keep",
+        description="E-mail and IP addresses, cards, IBANs, phone numbers, keys: replace them, or drop such documents.",
+    )
+    phone_region: str | None = Field(
+        default=None, pattern="^[A-Z]{2}$", description="Country whose phone numbers are found without +, such as US."
+    )
     near_duplicate_threshold: float = Field(
         default=0.8, gt=0, le=1, description="Documents at or above this Jaccard similarity of 5-word shingles are one."
     )
+    cluster_similarity: float = Field(
+        default=0.5, gt=0, le=1, description="Documents at or above this similarity are on one side of the split."
+    )
+    source_temperature: float = Field(
+        default=1, ge=1, description="Shares of sources are made equal by tokens ** (1 / temperature); 1 keeps them."
+    )
+    max_source_share: float | None = Field(
+        default=None, gt=0, le=1, description="No source has more than this share of the train tokens."
+    )
+    max_source_tokens: int | None = Field(default=None, gt=0, description="No source has more train tokens than these.")
     chunk_tokens: int = Field(default=512, ge=16, description="Longest chunk, in tokens of the base model.")
+    chunk_overlap: int = Field(
+        default=0, ge=0, description="Tokens of a document that a chunk repeats of the one before it, at most."
+    )
     heldout_share: float = Field(default=0.05, gt=0, lt=0.5, description="Share of documents held out, by hash.")
     max_quarantined_share: float = Field(
         default=0.5, gt=0, le=1, description="The asset fails when more documents than this are malformed or empty."
     )
     seed: int = Field(default=7, ge=0, description="Salt of the hash that draws the held-out documents.")
+
+    @model_validator(mode="after")
+    def _values_fit_together(self) -> "CorpusSpec":
+        if self.chunk_overlap > self.chunk_tokens // 2:
+            raise ValueError("chunk_overlap must be at most half of chunk_tokens")
+        if self.cluster_similarity > self.near_duplicate_threshold:
+            raise ValueError("cluster_similarity must be at most near_duplicate_threshold")
+        return self
 
 
 class SftSetSpec(BaseModel):
@@ -263,6 +303,8 @@ class DataSetSummary(BaseModel):
 
     counts: dict[str, int] = Field(description="Records by outcome: kept, train, heldout, ...")
     quarantined: dict[str, int] = Field(description="Records by quarantine reason.")
+    masked: dict[str, int] = Field(default={}, description="Places with personal data that were masked, by kind.")
+    languages: dict[str, int] = Field(default={}, description="Documents that passed the other filters, by language.")
     formats: dict[str, dict[str, int]] = Field(default={}, description="Per source of records: how many had a layout.")
     sources: dict[str, dict[str, int]] = Field(description="Per source: read, kept, tokens, ...")
     source_hashes: dict[str, str] = Field(description="Content hash of each source.")

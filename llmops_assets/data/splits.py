@@ -80,20 +80,26 @@ def split_per_class(records: Sequence[Classed], count: int, seed: int) -> tuple[
 
 
 def split_groups(groups: Iterable[str], share: float, seed: int) -> dict[str, Split]:
-    """Return the split of every group, given the group of each record; about `share` of the records are held out.
+    """Return the split of every group, given the group of each record: see `heldout_units`."""
+    sizes = dict(sorted(Counter(groups).items()))
+    heldout = heldout_units(list(sizes.values()), [draw(seed, name) for name in sizes], share)
+    return {name: "heldout" if is_heldout else "train" for name, is_heldout in zip(sizes, heldout, strict=True)}
 
-    A group that would make up more than a tenth of the held-out side, and is more than twice as large as the mean
-    group, stays in train: figures on a held-out side that is mostly one class would be figures on that class. The
+
+def heldout_units(sizes: Sequence[int], draws: Sequence[float], share: float) -> list[bool]:
+    """Return which units are held out, given their sizes in records and their draws: about `share` of the records.
+
+    A unit that would make up more than a tenth of the held-out side, and is more than twice as large as the mean
+    unit, stays in train: figures on a held-out side that is mostly one class would be figures on that class. The
     others are drawn at a rate that makes up for it. If by chance none is held out, the one with the smallest draw is.
     """
-    sizes = Counter(groups)
     if not sizes:
-        return {}
-    total = sizes.total()
+        return []
+    total = sum(sizes)
     largest = max(_LARGEST_SHARE * share * total, 2 * total / len(sizes))
-    eligible = sorted(name for name, size in sizes.items() if size <= largest)
-    rate = share * total / sum(sizes[name] for name in eligible)
-    heldout = {name for name in eligible if draw(seed, name) < rate}
-    if not heldout and len(sizes) > 1:
-        heldout = {min(eligible, key=lambda name: draw(seed, name))}
-    return {name: "heldout" if name in heldout else "train" for name in sorted(sizes)}
+    rate = share * total / sum(size for size in sizes if size <= largest)
+    heldout = [size <= largest and drawn < rate for size, drawn in zip(sizes, draws, strict=True)]
+    if not any(heldout) and len(sizes) > 1:
+        eligible = [unit for unit, size in enumerate(sizes) if size <= largest]
+        heldout[min(eligible, key=lambda unit: draws[unit])] = True
+    return heldout

@@ -46,6 +46,10 @@ class TokenCounter:
         """Return the number of tokens of each text."""
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def token_starts(self, text: str) -> list[int]:
+        """Return the place in `text` at which each of its tokens starts; tokens of one character have one place."""
+        return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
     def count_conversation(self, messages: Iterable[Message]) -> int:
         """Return the number of tokens of a conversation in ChatML; other templates differ by a few per turn."""
         return self.count("".join(f"<|im_start|>{m.role}\n{m.content}<|im_end|>\n" for m in messages))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from llmops_assets import settings
 from llmops_assets.resources.artifacts import ArtifactStore
+from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.resources.tracking import Tracking
 from llmops_assets.resources.trainer import Trainer
@@ -22,6 +23,11 @@ def feedback_resource() -> FeedbackResource:
     return FeedbackResource(url=url)
 
 
+def data_workers() -> DataWorkers:
+    """Return the workers for data of this environment."""
+    return DataWorkers(name=settings.data_workers())
+
+
 def trainer() -> Trainer:
     """Return the trainer of this environment."""
     return Trainer.model_validate({"memory_check": settings.memory_check()})
@@ -32,6 +38,7 @@ def default_resources() -> dict[str, object]:
     return {
         "artifacts": artifact_store(),
         "feedback": feedback_resource(),
+        "data_workers": data_workers(),
         "trainer": trainer(),
         "tracking": Tracking(
             uri=settings.tracking_uri(),

@@ -95,7 +95,7 @@ def comparisons(desk: Desk, *arguments: Any) -> list[tuple[list[str], str, str]]
     recipe, result = desk.bring(*arguments)
     assert recipe.preferences is not None and recipe.preferences.data_sets is not None
     intake = read_pairs(recipe.preferences.data_sets.sources, result.recipe.parent, [])
-    assert not intake.quarantine.records
+    assert not len(intake.quarantine)
     found = [pair.comparison for pair in intake.kept]
     return [([turn.content for turn in one.prompt], one.chosen, one.rejected) for one in found]
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from llmops_assets.data.corpus import build_corpus
+from llmops_assets.data.corpus.building import build_corpus
 from llmops_assets.data.specs import ConversationFilesSource, CorpusSpec, PythonTopicsSource, TextFilesSource
 from llmops_assets.data.tokens import TokenCounter
 

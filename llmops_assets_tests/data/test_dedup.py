@@ -3,8 +3,8 @@ import random
 import pytest
 
 from llmops_assets.data.dedup import SHINGLE_WORDS, band_rows, find_duplicates
-from llmops_assets.data.filters import words_of
 from llmops_assets.data.records import Reason
+from llmops_assets.data.words import words_of
 
 WORDS = [f"word{number}" for number in range(2000)]
 

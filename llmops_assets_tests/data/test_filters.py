@@ -1,8 +1,14 @@
+import random
+
+import numpy as np
 import pytest
 
-from llmops_assets.data.filters import reason_to_drop, repetition, words_of
+from llmops_assets.data.filters import reason_to_drop, repetition, verdicts
 from llmops_assets.data.records import Reason
+from llmops_assets.data.repetition import repeated_phrases
 from llmops_assets.data.specs import CorpusSpec
+from llmops_assets.data.word_batches import words_in
+from llmops_assets.data.words import words_of
 
 PROSE = (
     "A sentence about one thing stands here.\nAnother one follows it and is about something else.\n"
@@ -91,3 +97,56 @@ def test_prose_passes_all_rules_of_gopher() -> None:
         max_boilerplate_lines=0.2,
     )
     assert reason_to_drop(PROSE, gopher) is None
+
+
+def _repeated_words(words: list[str], size: int) -> set[int]:
+    """The places of words in runs that stood before, by looking at all runs."""
+    seen: set[tuple[str, ...]] = set()
+    covered: set[int] = set()
+    for start in range(len(words) - size + 1):
+        run = tuple(words[start : start + size])
+        covered |= set(range(start, start + size)) if run in seen else set()
+        seen.add(run)
+    return covered
+
+
+@pytest.mark.parametrize("size", [2, 5, 10])
+def test_repeated_phrases_are_those_that_counting_finds_and_none_of_another_text(size: int) -> None:
+    chance = random.Random(size)
+    texts = [" ".join(chance.choices("abcdef"[: chance.randint(1, 6)], k=chance.randrange(60))) for _ in range(200)]
+    texts += ["", "!", "漢字漢字漢字 mixed mixed mixed"]
+    words = words_in(texts)
+    repeated = repeated_phrases(words, size)
+    for number, text in enumerate(texts):
+        found = np.flatnonzero(repeated[words.firsts[number] : words.firsts[number + 1]]).tolist()
+        assert set(found) == _repeated_words(words_of(text), size)
+
+
+@pytest.mark.parametrize(
+    ("text", "figure"),
+    [
+        ("Read this now.\n" * 4 + PROSE, "43% of its lines are repeated"),
+        ("One part.\n\n" * 3 + PROSE + "\nTwo\nThree\nFour", "50% of its paragraphs"),
+        (PROSE + "\n" + PROSE.splitlines()[1], "in repeated lines"),
+        ("big data " * 12 + PROSE.replace("\n", " "), "one phrase of 2 words"),
+        (
+            " ".join(f"w{number % 60:02}" for number in range(72)),
+            "17% of its characters are in repeated phrases of 5 words",
+        ),
+    ],
+)
+def test_gophers_rules_on_repetition_name_what_is_repeated(text: str, figure: str) -> None:
+    spec = CorpusSpec(min_words=1, max_repetition=1)
+    assert reason_to_drop(text, spec) is None
+    verdict = reason_to_drop(text, spec.model_copy(update={"gopher_repetition": True}))
+    assert verdict is not None and verdict[0] == Reason.REPETITIVE and figure in verdict[1], verdict
+
+
+def test_a_batch_gets_the_verdicts_that_its_texts_get_alone() -> None:
+    chance = random.Random(5)
+    lines = [" ".join(chance.choices([*PROSE.split(), "#", "7", "..."], k=chance.randint(1, 9))) for _ in range(40)]
+    texts = ["\n".join(chance.choices(lines[: chance.randint(1, 40)], k=chance.randint(0, 12))) for _ in range(150)]
+    spec = CorpusSpec(min_words=10, gopher_repetition=True, max_symbols=0.2, min_alphabetic_words=0.9, min_stop_words=3)
+    together = verdicts(words_in(texts), spec)
+    assert together == [reason_to_drop(text, spec) for text in texts]
+    assert len({verdict and verdict[0] for verdict in together}) >= 5

@@ -46,7 +46,7 @@ def test_pairs_are_kept_once_and_contradictions_not_at_all(tmp_path: Path) -> No
         "licenses": {"pairs": "MIT"},
         "quarantined": {"contradiction": 2, "exact_duplicate": 1, "same_answers": 1, "unknown_format": 1},
     }
-    [broken] = intake.quarantine.malformed()
+    [broken] = [record for record in intake.quarantine.records if record.reason.is_malformed]
     assert (broken.origin_file, broken.line) == ("pairs.json", 27)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llmops_assets.data.contamination import overlap
-from llmops_assets.data.corpus import build_corpus
+from llmops_assets.data.corpus.building import build_corpus
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.mixing import source_mix
 from llmops_assets.data.preference_prompts import preference_prompts

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from llmops_assets.data.filters import words_of
 from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.shingles import shingle_hashes
+from llmops_assets.data.words import words_of
 
 ODD = [
     "",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llmops_assets.data.contamination import overlap
-from llmops_assets.data.corpus import EmptyCorpusError, build_corpus
+from llmops_assets.data.corpus.building import EmptyCorpusError, build_corpus
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.quarantine import QuarantineLimitError
 from llmops_assets.data.specs import CorpusSpec, TextFilesSource

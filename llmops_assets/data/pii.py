@@ -1,0 +1,129 @@
+"""Personal data in texts: found by patterns, each candidate checked by the rule that its kind must keep.
+
+Names and postal addresses have no pattern and are not found. What is found is replaced by its kind and a number, the
+same one for the same value in a document, and never stored.
+"""
+
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")
+# AWS, GitHub, OpenAI and its like, Slack, Google, Hugging Face.
+_API_KEY = re.compile(
+    r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|sk-[A-Za-z0-9_-]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}"
+    r"|AIza[\w-]{35}|hf_[A-Za-z0-9]{30,})"
+)
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}\b")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_CARD = re.compile(r"(?<![\d.-])[2-6](?:[ -]?\d){12,18}(?![\d-])(?!\.\d)")
+_IPV4 = re.compile(r"(?<![\w.:])(?<![vV]ersion )\d{1,3}(?:\.\d{1,3}){3}(?![\w:]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w.:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.\d)")
+_KEY_PARTS = ("AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "sk-", "xox", "AIza", "hf_")
+# Names that belong to nobody (RFC 2606, RFC 6761).
+_DIGIT = re.compile(r"\d")
+_NOBODY = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)
+
+
+class Masker:
+    """Replaces the personal data of one document; `found` counts the places by kind."""
+
+    def __init__(self, phone_region: str | None = None) -> None:
+        """Find phone numbers as written abroad (+49 ...), and in `phone_region` (ISO 3166, such as US) as at home."""
+        self.found: Counter[str] = Counter()
+        self._region = phone_region
+        self._names: dict[str, str] = {}
+
+    def mask(self, text: str) -> str:
+        """Return `text` with `<EMAIL_1>`, `<IP_1>`, `<CARD_1>`, `<IBAN_1>`, `<PHONE_1>` or `<SECRET_1>` in the place.
+
+        Addresses of e-mail must have a domain that somebody can own, IP addresses be public, cards pass Luhn's sum
+        (ISO/IEC 7812-1), IBANs that of ISO 13616, phone numbers be possible ones of their country, JSON Web Tokens have
+        a header.
+        """
+        if "PRIVATE KEY" in text:
+            text = self._replace(text, "SECRET", _PRIVATE_KEY, lambda _: True)
+        if "://" in text:
+            text = self._replace(text, "SECRET", _CREDENTIALS, lambda _: True)
+        if "eyJ" in text:
+            text = self._replace(text, "SECRET", _TOKEN, _has_header)
+        if any(part in text for part in _KEY_PARTS):
+            text = self._replace(text, "SECRET", _API_KEY, _mixed)
+        if "@" in text:
+            text = self._replace(text, "EMAIL", _EMAIL, _is_owned)
+        if _DIGIT.search(text):
+            text = self._replace(text, "IBAN", _IBAN, _keeps_mod_97)
+            text = self._replace(text, "CARD", _CARD, _keeps_luhn)
+            text = self._replace(text, "IP", _IPV4, _is_public)
+            text = self._replace(text, "IP", _IPV6, _is_public) if text.count(":") > 1 else text
+            text = self._without_phones(text)
+        return text
+
+    def _replace(self, text: str, kind: str, pattern: re.Pattern[str], is_real: Callable[[str], bool]) -> str:
+        return pattern.sub(lambda match: self._name(kind, match[0]) if is_real(match[0]) else match[0], text)
+
+    def _name(self, kind: str, value: str) -> str:
+        self.found[kind] += 1
+        name = self._names.get(value)
+        if name is None:
+            number = sum(known.startswith(f"<{kind}_") for known in self._names.values()) + 1
+            name = self._names[value] = f"<{kind}_{number}>"
+        return name
+
+    def _without_phones(self, text: str) -> str:
+        if "+" not in text and self._region is None:
+            return text
+        from phonenumbers import PhoneNumberMatcher
+
+        pieces: list[str] = []
+        end = 0
+        for match in PhoneNumberMatcher(text, self._region):
+            pieces += [text[end : match.start], self._name("PHONE", match.raw_string)]
+            end = match.end
+        return "".join([*pieces, text[end:]])
+
+
+def _mixed(value: str) -> bool:
+    """Return whether a candidate for a key has digits and letters, as random ones have."""
+    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+
+
+def _has_header(value: str) -> bool:
+    head = value.partition(".")[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (ValueError, binascii.Error):
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
+def _is_owned(value: str) -> bool:
+    name, _, domain = value.partition("@")
+    return not name.startswith(".") and ".." not in value and _NOBODY.search(domain) is None
+
+
+def _is_public(value: str) -> bool:
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    # Of version 6 only 2000::/3 is given out to people (RFC 4291); the rest reads like C++.
+    return address.is_global and (address.version == 4 or address.packed[0] >> 5 == 1)
+
+
+def _keeps_luhn(value: str) -> bool:
+    digits = [int(character) for character in value if character.isdigit()]
+    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
+    return len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _keeps_mod_97(value: str) -> bool:
+    compact = value.replace(" ", "")
+    moved = compact[4:] + compact[:4]
+    return 15 <= len(compact) <= 34 and int("".join(str(int(character, 36)) for character in moved)) % 97 == 1

@@ -1,0 +1,142 @@
+"""Each stage of the pipeline by what it does to a whole corpus."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llmops_assets.data.corpus.building import build_corpus
+from llmops_assets.data.specs import CorpusSpec, DataSetSummary, TextFilesSource
+from llmops_assets.data.tokens import TokenCounter
+
+Files = Callable[..., TextFilesSource]
+WORDS = [f"{start}{end}" for start in ("ba", "ce", "di", "fo", "gu", "ha") for end in "bcdfghklmnprstvwz"]
+ENGLISH = "The house by the river was built when there was no bridge, and people went across by boat. It is a museum."
+GERMAN = "Das Haus am Fluss wurde gebaut, als es noch keine Brücke gab. Heute steht es leer."
+CODE = "def f(x):\n    return [y * 2 for y in x if y > 3]\n\n\nclass A:\n    b = {1: 'c'}\n\n\nprint(A.b[f([4])[0]])"
+
+
+def _text(seed: int, length: int = 60) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=length)).capitalize() + "."
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _built(
+    sources: list[TextFilesSource], tokenizer_file: Path, folder: Path, **keys: object
+) -> tuple[DataSetSummary, dict[str, list[dict[str, Any]]]]:
+    spec = CorpusSpec.model_validate({"min_words": 5, "heldout_share": 0.2, "chunk_tokens": 64, **keys})
+    summary = build_corpus(sources, spec, tokenizer_file, folder / "out", folder)
+    names = ("train", "heldout", "documents", "quarantine")
+    return summary, {name: _rows(folder / "out" / f"{name}.jsonl") for name in names}
+
+
+def _lines(texts: list[str]) -> list[str]:
+    return [json.dumps({"text": text, "id": str(number)}, ensure_ascii=False) for number, text in enumerate(texts)]
+
+
+def test_other_languages_are_left_out_and_code_has_none(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    texts = [f"{ENGLISH} {_text(n, 8)}" for n in range(6)] + [GERMAN, CODE]
+    source = files_source("docs.jsonl", *_lines(texts))
+    summary, rows = _built([source], tokenizer_file, tmp_path, languages=["en"], min_language_probability=0.7)
+    [foreign] = rows["quarantine"]
+    assert foreign["reason"] == "language" and foreign["line"] == 7 and "language is de" in foreign["detail"]
+    assert summary.languages["en"] == 6 and summary.languages["de"] == 1 and summary.languages["none"] == 1
+    assert any(row["text"] == CODE for row in rows["documents"])
+
+
+def test_personal_data_is_masked_or_its_documents_are_dropped(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    texts = [_text(n) for n in range(6)]
+    texts[2] += " Write to jane@uni-bonn.de or jane@uni-bonn.de."
+    source = files_source("docs.jsonl", *_lines(texts))
+
+    summary, rows = _built([source], tokenizer_file, tmp_path)
+    assert "jane@uni-bonn.de" in json.dumps(rows["documents"]) and not summary.masked
+
+    summary, rows = _built([source], tokenizer_file, tmp_path, pii="mask")
+    assert summary.masked == {"EMAIL": 2}
+    assert rows["documents"][2]["text"].endswith("Write to <EMAIL_1> or <EMAIL_1>.")
+    assert not any("jane@" in path.read_text() for path in (tmp_path / "out").iterdir())
+
+    summary, rows = _built([source], tokenizer_file, tmp_path, pii="drop")
+    [dropped] = rows["quarantine"]
+    assert dropped["reason"] == "personal_data" and dropped["detail"] == "holds 2 EMAIL" and dropped["line"] == 3
+    assert summary.counts["kept"] == 5 and not summary.masked
+    assert not any("jane@" in path.read_text() for path in (tmp_path / "out").iterdir())
+
+
+def test_documents_that_are_alike_are_on_one_side(tmp_path: Path, tokenizer_file: Path, files_source: Files) -> None:
+    texts = [_text(n, 100) for n in range(40)]
+    for number in range(40):
+        words = texts[number].split()
+        words[30], words[60] = "changed", "altered"
+        texts.append(" ".join([*words, "and", "some", "more", "at", "the", "end", "of", "it"]))
+    source = files_source("docs.jsonl", *_lines(texts))
+    summary, rows = _built([source], tokenizer_file, tmp_path, cluster_similarity=0.6)
+    split = {row["id"]: row["split"] for row in rows["documents"]}
+    assert not rows["quarantine"] and summary.counts["groups"] == 80 and summary.counts["clusters"] == 40
+    assert all(split[f"docs/{n}"] == split[f"docs/{n + 40}"] for n in range(40))
+    _, rows = _built([source], tokenizer_file, tmp_path, cluster_similarity=0.8)
+    split = {row["id"]: row["split"] for row in rows["documents"]}
+    assert {row["reason"] for row in rows["quarantine"]} == {"contained_in_train"}
+
+
+def test_sources_are_balanced_by_tokens_and_what_is_beyond_is_quarantined(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    large = files_source("large.jsonl", *_lines([_text(n) for n in range(80)]))
+    small = files_source("small.jsonl", *_lines([_text(1000 + n) for n in range(20)]))
+    _, all_rows = _built([large, small], tokenizer_file, tmp_path)
+    summary, rows = _built([large, small], tokenizer_file, tmp_path, max_source_share=0.5)
+    tokens = {name: sum(r["tokens"] for r in rows["train"] if r["source"] == name) for name in ("large", "small")}
+    assert tokens["small"] == sum(row["tokens"] for row in all_rows["train"] if row["source"] == "small")
+    assert 0.45 < tokens["large"] / sum(tokens.values()) <= 0.5
+    assert rows["heldout"] == all_rows["heldout"]
+    assert set(summary.quarantined) == {"beyond_share"} and summary.counts["malformed"] == 0
+    assert len(rows["quarantine"]) + len(rows["documents"]) == 100
+    assert {row["group"] for row in rows["train"]} == {d["group"] for d in rows["documents"] if d["split"] == "train"}
+    assert all("large may have of" in row["detail"] for row in rows["quarantine"])
+
+
+def test_chunks_overlap_inside_a_document_and_never_beyond_it(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files, counter: TokenCounter
+) -> None:
+    texts = [". ".join(_text(100 * n + part, 12) for part in range(9)) for n in range(8)]
+    source = files_source("docs.jsonl", *_lines(texts))
+    _, plain = _built([source], tokenizer_file, tmp_path)
+    _, rows = _built([source], tokenizer_file, tmp_path, chunk_overlap=16)
+    assert len(rows["train"]) > len(plain["train"])
+    before = None
+    for row in rows["train"]:
+        assert row["tokens"] == counter.count(row["text"]) <= 64
+        document = next(d for d in rows["documents"] if d["group"] == row["group"])
+        assert row["text"] in document["text"]
+        if before and before["group"] == row["group"]:
+            shared = next(n for n in range(len(row["text"]), -1, -1) if before["text"].endswith(row["text"][:n]))
+            assert 0 < counter.count(row["text"][:shared].strip()) <= 16
+        before = row
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"chunk_tokens": 64, "chunk_overlap": 33}, "chunk_overlap must be at most half of chunk_tokens"),
+        ({"near_duplicate_threshold": 0.7, "cluster_similarity": 0.8}, "at most near_duplicate_threshold"),
+        ({"languages": ["english"]}, "languages"),
+        ({"languages": []}, "languages"),
+        ({"phone_region": "Germany"}, "phone_region"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(keys: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CorpusSpec.model_validate(keys)
