@@ -46,6 +46,8 @@ def summarized_facts(
             *([{"reason": "not drawn, by limits and weights", "rows": drawn_out}] if drawn_out else []),
         ],
         "What made the rows": _counts("generator", summary.generators),
+        "Languages of documents": _counts("language", summary.languages),
+        "Personal data that was masked": _counts("kind", summary.masked),
         **_statistics(summary),
         "Classes": [{"class": name, **counts} for name, counts in summary.classes.items()],
         "Processing": _settings(settings),
@@ -53,6 +55,8 @@ def summarized_facts(
     gaps = [size_remark(asset, amount).sentence, *_short_classes(summary), *_gaps_of(sources, summary.licenses)]
     if asset == "sft_set" and getattr(settings, "near_duplicate_threshold", None) is None:
         gaps.append("Near-duplicates were not looked for: near_duplicate_threshold is not set.")
+    if getattr(settings, "pii", "keep") == "keep":
+        gaps.append("Personal data were not looked for.")
     return CardFacts(
         name=f"{recipe}/{asset}",
         about=about,

@@ -150,7 +150,7 @@ def _source_counts(
     in_train, in_heldout = ([c for c in side if c.source == name] for side in (train, heldout))
     tokens = [sum(intake.tokens[c.id] for c in side) for side in (in_train, in_heldout)]
     kept = len({c.id for c in in_train}) + len(in_heldout)
-    read, quarantined = intake.quarantine.read[name], sum(intake.quarantine.by_reason(name).values())
+    read, quarantined = intake.quarantine.read[name], intake.quarantine.rejected(name)
     return {
         "read": read,
         "kept": kept,

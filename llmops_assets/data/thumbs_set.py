@@ -94,7 +94,7 @@ def _usable(
 
 def _source_counts(name: str, rows: Iterable[Mapping[str, Any]], quarantine: Quarantine) -> dict[str, int]:
     labels = [row["label"] for row in rows if row["source"] == name]
-    read, quarantined = quarantine.read[name], sum(quarantine.by_reason(name).values())
+    read, quarantined = quarantine.read[name], quarantine.rejected(name)
     return {
         "read": read,
         "kept": len(labels),
