@@ -30,7 +30,7 @@ def summarized_facts(
     tables = {
         "Sources": [
             {
-                **_origin(source),
+                **_origin(source, summary.licenses),
                 "content": summary.source_hashes[source.name][:12],
                 "read": counted[source.name].read,
                 "kept": counted[source.name].kept,
@@ -46,8 +46,8 @@ def summarized_facts(
             *([{"reason": "not drawn, by limits and weights", "rows": drawn_out}] if drawn_out else []),
         ],
         "What made the rows": _counts("generator", summary.generators),
-        "Languages of documents": _counts("language", summary.languages),
-        "Personal data that was masked": _counts("kind", summary.masked),
+        "Languages of documents": _counts("language", summary.languages, "documents"),
+        "Personal data that was masked": _counts("kind", summary.masked, "places"),
         **_statistics(summary),
         "Classes": [{"class": name, **counts} for name, counts in summary.classes.items()],
         "Processing": _settings(settings),
@@ -96,7 +96,7 @@ def preference_facts(
             "Votes": _counts("rater", raters),
             "Sources": [
                 {
-                    **_origin(source),
+                    **_origin(source, licenses),
                     "pairs": pairs.get(source.name, 0),
                     "chosen is longer": _percent(sets.get("chosen_is_longer", {}).get(source.name, 0.0)),
                 }
@@ -120,7 +120,10 @@ def thumbs_facts(
         licenses=summary["licenses"],
         tables={
             "Thumbs": _counts("label", {"up": summary["up"], "down": summary["down"]}),
-            "Sources": [{**_origin(source), **_spaced(summary["sources"][source.name])} for source in sources],
+            "Sources": [
+                {**_origin(source, summary["licenses"]), **_spaced(summary["sources"][source.name])}
+                for source in sources
+            ],
             "What was left out": _counts("reason", summary["quarantined"]),
             "Processing": _settings(settings),
         },
@@ -128,22 +131,23 @@ def thumbs_facts(
     )
 
 
-def _origin(source: SourceSpec) -> dict[str, object]:
+def _origin(source: SourceSpec, licenses: Mapping[str, str]) -> dict[str, object]:
     """Return how a source is called and where it is, without a path of the machine that read it."""
-    cells: dict[str, object] = {"source": source.name, "kind": source.model_dump()["kind"]}
+    where, revision = None, None
     if isinstance(source, HubSource):
         found = resolved(source)
-        return {
-            **cells,
-            "where": f"{found.dataset}, split {found.split}",
-            "revision": found.revision or "-",
-            "licence": found.license,
-        }
-    if isinstance(source, FilesSource):
+        where, revision = f"{found.dataset}, split {found.split}", found.revision
+    elif isinstance(source, FilesSource):
         shown = without_secrets(source.pattern)
         absolute = not is_url(source.pattern) and PurePath(source.pattern).is_absolute()
-        return {**cells, "where": PurePath(shown).name if absolute else shown, "licence": source.license}
-    return cells
+        where = PurePath(shown).name if absolute else shown
+    return {
+        "source": source.name,
+        "kind": source.model_dump()["kind"],
+        **({} if where is None else {"where": where}),
+        **({} if revision is None else {"revision": revision}),
+        "licence": licenses.get(source.name, "unknown"),
+    }
 
 
 def _gaps_of(sources: Sequence[SourceSpec], licenses: Mapping[str, str]) -> list[str]:
@@ -197,8 +201,8 @@ def _settings(settings: BaseModel) -> list[dict[str, object]]:
     return [{"setting": name, "value": value} for name, value in values.items()]
 
 
-def _counts(what: str, counts: Mapping[str, int]) -> list[dict[str, object]]:
-    return [{what: name, "rows": count} for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+def _counts(what: str, counts: Mapping[str, int], of: str = "rows") -> list[dict[str, object]]:
+    return [{what: name, of: count} for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def _spaced(counts: Mapping[str, int]) -> dict[str, object]:

@@ -86,10 +86,7 @@ def card_body(facts: CardFacts, stated: CardSpec) -> str:
         for split, (file, rows, tokens) in facts.splits.items()
     ]
     said = {name: getattr(stated, name) for name in CardSpec.model_fields}
-    people = [
-        {"": name.replace("_", " "), "stated": ", ".join(value) if isinstance(value, list) else value}
-        for name, value in said.items()
-    ]
+    people = [{"": name.replace("_", " "), "stated": value} for name, value in said.items()]
     parts = [f"# {facts.name}", facts.about, _table(splits)]
     parts += [f"## {title}\n\n{_table(rows)}" for title, rows in facts.tables.items() if rows]
     parts.append("## What people say\n\n" + _table([{**row, "stated": row["stated"] or NOT_STATED} for row in people]))
@@ -106,6 +103,8 @@ def inline(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(map(inline, value)) or "-"
     text = _MEANS_SOMETHING.sub(r"\\\g<0>", " ".join(str(value).split()))
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
