@@ -18,7 +18,7 @@ export LLMOPS_MLFLOW_UI_URL := http://127.0.0.1:$(MLFLOW_PORT)
 REMOTE = $(REMOTE_USER)@$(REMOTE_HOST)
 REPETITIONS ?= 10
 
-.PHONY: help venv demo test test-slow lint format dev chaos bench-training bench-orchestration remote-push remote-tunnel remote-fetch clean distclean
+.PHONY: help venv demo test test-slow lint format dev chaos bench-training bench-orchestration bench-data remote-push remote-tunnel remote-fetch clean distclean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,7 +29,7 @@ venv: $(VENV)/.ready ## Make the virtual environment from the pinned constraints
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,gpu,trackers]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,gpu,trackers,html]' -c constraints.txt
 	@touch $@
 
 demo: venv ## Run the main job: base -> CPT -> SFT v1.0 -> votes -> DPO v1.1 -> champion
@@ -64,6 +64,10 @@ bench-training: venv ## Measure training against its peers on this machine's CPU
 
 bench-orchestration: venv ## Measure what Dagster adds to a training, against the bare worker: a quarter of an hour
 	$(BIN)/python -m benchmarks.orchestration
+
+bench-data: venv ## Measure near-duplicate removal and the corpus pipeline against their peers: about three hours
+	$(BIN)/python -m benchmarks.near_duplicates
+	$(BIN)/python -m benchmarks.corpus_pipeline
 
 remote-push remote-tunnel remote-fetch: remote-named
 

@@ -5,52 +5,62 @@
 
 Texts are about 2 KB of words, drawn by their frequency in Python's documentation. One in ten is a copy of an earlier
 one with some words replaced, such that their Jaccard similarity (runs of five words, computed exactly) is at least the
-threshold; another tenth are copies with a similarity below it, which must stay. Recall is the share of the former that
-was dropped, precision the share of the dropped that should be. Subjects run one after the other, in processes and
-environments of their own.
+threshold; another tenth are copies with a similarity below it, which must stay. Recall is the share of the former for
+which a text was dropped, precision the share of the dropped that should be; an original that was dropped in the place
+of its copy is right (benchmarks/planted.py). Subjects run one after the other, in processes and environments of their
+own; what they print goes to a file beside the texts.
 """
 
 import argparse
 import json
 import random
-import re
-import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
 from benchmarks.peers.environments import peer_environment
+from benchmarks.planted import THRESHOLD, Vocabulary, copy_of, recall_and_precision
+from benchmarks.watched import run_watched
 from llmops_assets.settings import state_dir
 
-THRESHOLD = 0.8
 SEED = 7
+_SCRIPT = Path(__file__).resolve().parent / "peers" / "drop_duplicates.py"
 _TITLES = {
     "ours": "this project",
     "gaoya": "gaoya",
     "rensa": "rensa, R-MinHash",
     "rensa-c": "rensa, C-MinHash",
     "datasketch": "datasketch",
+    "datatrove": "datatrove, words by a regular expression",
+    "datatrove-spacy": "datatrove, words by spaCy (its default)",
+    "text-dedup": "text-dedup",
+    "semhash": "semhash",
 }
-_SCRIPT = Path(__file__).resolve().parent / "peers" / "drop_duplicates.py"
-_WORDS_OF_A_TEXT, _SHINGLE = 330, 5
+_ENVIRONMENTS = {
+    "datatrove": "datatrove",
+    "datatrove-spacy": "datatrove",
+    "text-dedup": "text_dedup",
+    "semhash": "semhash",
+}
 _DUPLICATES, _NEAR_MISSES = 0.1, 0.1
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A file of texts, and the numbers of those that should be dropped."""
+    """A file of texts, and for each copy that is at or above the threshold the number of its original."""
 
     file: Path
     count: int
-    planted: frozenset[int]
+    original_of: dict[int, int]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one subject did: CPU seconds, peak memory above what the texts take, and how right it was."""
+    """What one subject did: CPU seconds, peak memory above what it held before, and how right it was.
+
+    Those that read files hold no texts before.
+    """
 
     subject: str
     cpu_seconds: float
@@ -67,7 +77,8 @@ def main() -> None:
     for count in options.texts:
         texts = make_texts(folder / f"texts-{count}.jsonl", count)
         results = [run(subject, texts, folder) for subject in options.subjects]
-        report += [f"## {count:,} texts, {len(texts.planted):,} planted duplicates", "", *_table(results, count), ""]
+        title = f"## {count:,} texts, {len(texts.original_of):,} planted duplicates"
+        report += [title, "", *_table(results, count), ""]
     print("\n".join(report))
     (folder / "report.md").write_text("\n".join(report), encoding="utf-8")
 
@@ -75,66 +86,43 @@ def main() -> None:
 def make_texts(file: Path, count: int) -> Texts:
     """Write `count` texts to `file`; the same for the same count."""
     chance = random.Random(SEED)
-    vocabulary, weights = _vocabulary()
-    texts: list[list[str]] = []
-    planted: set[int] = set()
+    vocabulary = Vocabulary()
+    originals: list[tuple[int, list[str]]] = []
+    original_of: dict[int, int] = {}
     with file.open("w", encoding="utf-8") as stream:
         for number in range(count):
             draw = chance.random()
             # Copies are made of texts that are no copies, so that each has one original.
             if number > 100 and draw < _DUPLICATES + _NEAR_MISSES:
-                words, is_duplicate = _copy(chance.choice(texts), draw < _DUPLICATES, chance)
+                original, words = chance.choice(originals)
+                words, is_duplicate = copy_of(words, draw < _DUPLICATES, chance)
                 if is_duplicate:
-                    planted.add(number)
+                    original_of[number] = original
             else:
-                length = max(60, int(chance.gauss(_WORDS_OF_A_TEXT, 60)))
-                words = chance.choices(vocabulary, cum_weights=weights, k=length)
-                texts.append(words)
-            stream.write(json.dumps({"text": " ".join(words)}, ensure_ascii=False) + "\n")
-    return Texts(file, count, frozenset(planted))
-
-
-def _copy(original: list[str], alike: bool, chance: random.Random) -> tuple[list[str], bool]:
-    """Return a copy with words replaced, and whether it is at or above the threshold."""
-    shingles = len(original) - _SHINGLE + 1
-    # A replaced word changes five shingles: J = (n - 5k) / (n + 5k).
-    limit = int(shingles * (1 - THRESHOLD) / (1 + THRESHOLD) / _SHINGLE)
-    words = list(original)
-    replaced = chance.randint(1, limit) if alike else chance.randint(limit + 1, 3 * limit + 1)
-    for place in chance.sample(range(len(words)), replaced):
-        words[place] = f"changed{chance.randrange(10**9)}"
-    return words, _jaccard(original, words) >= THRESHOLD
-
-
-def _jaccard(left: list[str], right: list[str]) -> float:
-    sets = [{tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1)} for words in (left, right)]
-    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-
-
-def _vocabulary() -> tuple[list[str], list[int]]:
-    from llmops_assets.data.python_topics import read_python_topics
-    from llmops_assets.data.specs import PythonTopicsSource
-
-    documents = read_python_topics(PythonTopicsSource(name="topics"))
-    counts = Counter(word for document in documents for word in re.findall(r"\w+", document.text.lower()))
-    return list(counts), list(accumulate(counts.values()))
+                words = vocabulary.text(chance)
+                originals.append((number, words))
+            stream.write(json.dumps({"number": number, "text": " ".join(words)}, ensure_ascii=False) + "\n")
+    return Texts(file, count, original_of)
 
 
 def run(subject: str, texts: Texts, folder: Path) -> Result:
-    """Run one subject on `texts`."""
-    python = Path(sys.executable) if subject == "ours" else peer_environment("dedup") / "bin" / "python"
-    out = folder / f"{subject}-{texts.count}.json"
-    command = [str(python), str(_SCRIPT), subject, str(texts.file), str(THRESHOLD), str(out)]
-    subprocess.run(command, check=True)
-    found = json.loads(out.read_text(encoding="utf-8"))
-    dropped = frozenset(found["dropped"])
-    right = len(dropped & texts.planted)
+    """Run one subject on `texts`.
+
+    Raises SubjectFailed.
+    """
+    python = sys.executable
+    if subject != "ours":
+        python = peer_environment(_ENVIRONMENTS.get(subject, "dedup")) / "bin" / "python"
+    out = folder / f"{subject}-{texts.count}"
+    cost = run_watched(subject, [python, _SCRIPT, subject, texts.file, str(THRESHOLD)], out)
+    dropped = frozenset(json.loads((out / "dropped.json").read_text(encoding="utf-8")))
+    recall, precision = recall_and_precision(dropped, texts.original_of)
     result = Result(
         subject=subject,
-        cpu_seconds=found["cpu_seconds"],
-        more_mib=(found["peak_kib"] - found["texts_kib"]) / 1024,
-        recall=right / len(texts.planted),
-        precision=right / len(dropped) if dropped else 1.0,
+        cpu_seconds=cost.cpu_seconds,
+        more_mib=(cost.peak_kib - cost.held_kib) / 1024,
+        recall=recall,
+        precision=precision,
     )
     print(f"{subject}: {texts.count / result.cpu_seconds:,.0f} texts per CPU-second", flush=True)
     return result

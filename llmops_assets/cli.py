@@ -14,6 +14,9 @@ import click
 from llmops_assets.errors import LlmopsError
 from llmops_assets.settings import configs_dir, state_dir
 
+# Those of data/inspection.py, which is loaded by the commands that need it.
+KINDS = ["corpus", "sft", "thumbs", "preferences", "eval"]
+
 
 def main() -> None:
     """Entry point: point Dagster at this project unless the caller already points it somewhere, then dispatch."""
@@ -192,13 +195,23 @@ def export(
 
 
 @cli.command()
-@click.argument("recipe")
-@click.argument("asset")
+@click.argument("recipe", metavar="FILE | RECIPE")
+@click.argument("asset", required=False)
 @click.option("-n", "--rows", "count", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Row to begin with, from 0.")
+@click.option("--as", "kind", default=None, type=click.Choice(KINDS), help="What a file is for.")
+@click.option("--format", "layout", default="auto", show_default=True, help="Layout of a file's records; docs/data.md.")
 @_readable
-def preview(recipe: str, asset: str, count: int, first: int) -> None:
-    """Show prepared rows of a lane (sft_rows, dpo_rows, ...); tokens that carry loss are green."""
+def preview(recipe: str, asset: str | None, count: int, first: int, kind: Any, layout: str) -> None:
+    """Show records of FILE as a recipe would read them, and what is rejected.
+
+    With RECIPE and ASSET (sft_rows, dpo_rows, ...) show prepared rows of a lane; tokens that carry loss are green.
+    """
+    if asset is None:
+        _preview_file(Path(recipe), count, first, kind, layout)
+        return
+    if kind is not None or layout != "auto":
+        raise click.ClickException("--as and --format are for files; an asset has one kind and layout")
     import dagster as dg
 
     from llmops_assets.assets.terminal_preview import preview_lines
@@ -207,6 +220,22 @@ def preview(recipe: str, asset: str, count: int, first: int) -> None:
     with dg.DagsterInstance.get() as instance:
         for line in preview_lines(instance, artifact_store(), _recipe(recipe), asset, count=count, first=first):
             click.echo(line)
+
+
+def _preview_file(file: Path, count: int, first: int, kind: Any, layout: str) -> None:
+    from llmops_assets.data.file_preview import preview_file
+
+    if not file.is_file():
+        raise click.ClickException(f"{file} is no file; name a file, or a recipe and an asset such as sft_rows")
+    styles: dict[str, dict[str, Any]] = {
+        "title": {"bold": True},
+        "place": {"dim": True},
+        "label": {"fg": "cyan"},
+        "problem": {"fg": "red"},
+        "text": {},
+    }
+    for line in preview_file(file, kind, layout, count=count, first=first):
+        click.echo(click.style(line.text, **styles[line.kind]))
 
 
 @cli.command()
@@ -246,7 +275,7 @@ def diff(recipe: str, asset: str, old: str | None, new: str | None) -> None:
 
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences"]))
+@click.option("--as", "kind", default=None, type=click.Choice(KINDS))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
 @_readable
 def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
@@ -273,7 +302,7 @@ def validate(files: tuple[Path, ...], kind: Any, layout: str) -> None:
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--as", "kind", default=None, type=click.Choice(["corpus", "sft", "thumbs", "preferences"]))
+@click.option("--as", "kind", default=None, type=click.Choice(KINDS))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")
 @_readable
 def convert(file: Path, out: Path, kind: Any, layout: str) -> None:

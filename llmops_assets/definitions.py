@@ -3,11 +3,17 @@
 import dagster as dg
 
 from llmops_assets.assets.adapters import adapter_asset
-from llmops_assets.assets.checks import no_train_eval_overlap_check, usual_size_check, votes_of_one_kind_check
+from llmops_assets.assets.checks import (
+    no_eval_leak_check,
+    no_train_eval_overlap_check,
+    usual_size_check,
+    votes_of_one_kind_check,
+)
 from llmops_assets.assets.corpora import corpus_asset
 from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
+from llmops_assets.assets.eval_sets import eval_sets_asset, training_sets
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
@@ -59,6 +65,9 @@ def lane(recipe: Recipe) -> dg.Definitions:
         jobs.append(job)
         sensors.append(enough_preferences_sensor(recipe, recipe.preferences, job))
         schedules.append(weekly_dpo_schedule(recipe, recipe.preferences, job))
+    if recipe.eval_sets is not None:
+        assets.append(eval_sets_asset(recipe, recipe.eval_sets))
+        checks += [no_eval_leak_check(recipe, name) for name in training_sets(recipe)]
     return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, sensors=sensors, schedules=schedules)
 
 

@@ -10,6 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.cards import CardSpec
+from llmops_assets.data.eval_sets import EvalSetsSpec
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
@@ -113,6 +114,7 @@ class Recipe(BaseModel):
     corpus: CorpusSection | None = None
     sft_set: SftSection | None = None
     thumbs_set: ThumbsSetSpec | None = None
+    eval_sets: EvalSetsSpec | None = None
     cpt: CptSpec | None = None
     sft: SftSpec | None = None
     teacher: TeacherSpec | None = None

@@ -69,6 +69,38 @@ def test_a_lane_with_a_stage_that_answers_has_a_champion(sections: dict, promote
         assert key in made.resolve_job_def("bare_build").asset_layer.selected_asset_keys
 
 
+def test_every_training_set_and_report_of_a_lane_with_eval_sets_depends_on_them() -> None:
+    sections = {
+        "corpus": SOURCES,
+        "cpt": STAGE,
+        "sft_set": SOURCES,
+        "sft": STAGE,
+        "thumbs_set": SOURCES,
+        "kto": STAGE,
+        "preferences": {"data_sets": SOURCES},
+        "dpo": STAGE,
+        "eval_sets": SOURCES,
+    }
+    head = {"name": "measured", "description": "Eval sets.", "base_model": {"name": "embedded"}}
+    made = dg.Definitions.merge(
+        lane(Recipe.model_validate(head | sections)), dg.Definitions(resources=default_resources())
+    )
+    graph, key = made.resolve_asset_graph(), dg.AssetKey(["measured", "eval_sets"])
+    needing = {child.path[1] for child in graph.get(key).child_keys}
+    assert needing >= {
+        "sft_set",
+        "thumbs_set",
+        "preference_set",
+        "cpt_report",
+        "sft_report",
+        "kto_report",
+        "dpo_report",
+    }
+    checked = {check.asset_key.path[1] for check in graph.asset_check_keys if check.name == "no_eval_leak"}
+    assert checked == {"corpus", "sft_set", "thumbs_set", "preference_set"}
+    assert key in made.resolve_job_def("measured_build").asset_layer.selected_asset_keys
+
+
 def test_definitions_are_loadable() -> None:
     dg.Definitions.validate_loadable(defs)
 

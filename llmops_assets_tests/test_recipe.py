@@ -9,11 +9,14 @@ import yaml
 from pydantic import BaseModel
 
 import llmops_assets
+from llmops_assets.data.eval_sets import EvalSetsSpec
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import (
     ConversationFilesSource,
+    EvalFilesSource,
     ExtractedSource,
     HubConversationsSource,
+    HubEvalSource,
     HubPreferencesSource,
     HubTextSource,
     PreferenceFilesSource,
@@ -56,6 +59,9 @@ SECTIONS: list[type[BaseModel]] = [
     SimulatedRaterSpec,
     EvaluationSpec,
     GatePolicy,
+    EvalSetsSpec,
+    EvalFilesSource,
+    HubEvalSource,
     ConversationFilesSource,
     ExtractedSource,
     HubConversationsSource,

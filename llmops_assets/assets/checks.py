@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from llmops_assets.assets.eval_sets import ITEMS_FILE
+from llmops_assets.assets.eval_sets import NAME as EVAL_SETS
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.data.contamination import overlap
 from llmops_assets.data.size_guidance import GUIDANCE, size_remark
@@ -55,6 +57,39 @@ def usual_size_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
         )
 
     return usual_size
+
+
+def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
+    """Return the blocking check that no row of the training set `<recipe>/<asset>` holds an item of the eval sets."""
+
+    @dg.asset_check(
+        asset=asset_key(recipe.name, asset),
+        additional_deps=[asset_key(recipe.name, EVAL_SETS)],
+        name="no_eval_leak",
+        blocking=True,
+        description="No row of the training split holds an item of the lane's eval sets, word for word.",
+    )
+    def no_eval_leak(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
+        # numpy is for those who build, not for the code location, which imports this module.
+        from llmops_assets.data.decontamination import EvalIndex, leaks_of_file
+
+        with readable_errors():
+            training = latest_artifact(context.instance, artifacts, recipe.name, asset)
+            eval_sets = latest_artifact(context.instance, artifacts, recipe.name, EVAL_SETS)
+            index = EvalIndex.load(eval_sets.folder / ITEMS_FILE)
+            rows, leaks = leaks_of_file(training.folder / "train.jsonl", index)
+        first = [f"train.jsonl:{line}: {leak}" for line, leak in leaks[:10]]
+        return dg.AssetCheckResult(
+            passed=not leaks,
+            metadata={
+                "rows": rows,
+                "leaking": len(leaks),
+                "first": dg.MetadataValue.json(first),
+                "items_without_words": dg.MetadataValue.json(index.without_words[:10]),
+            },
+        )
+
+    return no_eval_leak
 
 
 def votes_of_one_kind_check(recipe: Recipe) -> dg.AssetChecksDefinition:

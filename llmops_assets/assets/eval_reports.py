@@ -10,10 +10,13 @@ from llmops_assets.assets.adapter_chain import adapter_sha256, ancestors
 from llmops_assets.assets.adapters import GPU_POOL, WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.champion_state import current_champion
+from llmops_assets.assets.eval_leaks import missing_sets_input, training_leaks
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input
 from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, materialized, readable_errors
 from llmops_assets.assets.scoring import HeldOut, Scorer
 from llmops_assets.evaluation.gates import GateStage
+from llmops_assets.evaluation.leakage import LeakEvidence
 from llmops_assets.evaluation.presentation import metrics_rows, report_table_markdown
 from llmops_assets.evaluation.report import EvalReport, build_report
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
@@ -70,7 +73,10 @@ def report_asset(recipe: Recipe, stage: Stage) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, name),
-        deps=[asset_key(recipe.name, d) for d in [adapter, *held_out, *(["preference_set"] if stage == "dpo" else [])]],
+        deps=[
+            *(asset_key(recipe.name, d) for d in [adapter, *held_out, *(["preference_set"] if stage == "dpo" else [])]),
+            *eval_sets_deps(recipe),
+        ],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -92,6 +98,7 @@ def report_asset(recipe: Recipe, stage: Stage) -> dg.AssetsDefinition:
             sets = {d: latest_artifact(context.instance, artifacts, recipe.name, d) for d in held_out}
             if stage == "dpo":
                 sets["preference_set"] = latest_artifact(context.instance, artifacts, recipe.name, "preference_set")
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             base = recipe.base_model.resolve()
             request = BuildRequest(
                 recipe=recipe.name,
@@ -104,6 +111,8 @@ def report_asset(recipe: Recipe, stage: Stage) -> dg.AssetsDefinition:
                     "base_model": base.digest,
                     "chat_template": recipe.base_model.template_digest(),
                     **{key: artifact.manifest.data_version for key, artifact in sets.items()},
+                    **eval_sets_input(eval_sets),
+                    **missing_sets_input(artifacts, subjects.candidate, eval_sets),
                 },
                 code_version=CODE_VERSION,
             )
@@ -120,7 +129,8 @@ def report_asset(recipe: Recipe, stage: Stage) -> dg.AssetsDefinition:
                     artifacts=artifacts,
                     trainer=trainer,
                 )
-                report = _compare(stage, subjects, scorer, part_of(spec, GatePolicy), labels)
+                leaks = None if eval_sets is None else training_leaks(artifacts, subjects.candidate, eval_sets)
+                report = _compare(stage, subjects, scorer, part_of(spec, GatePolicy), labels, leaks)
                 (slot.output / REPORT_FILE).write_text(report.model_dump_json(indent=2))
                 (slot.output / "report.md").write_text(report_table_markdown(report))
                 return Built(summary=_summary(subjects.candidate, labels, report))
@@ -163,6 +173,7 @@ def _compare(
     scorer: Scorer,
     policy: GatePolicy,
     labels: dict[str, str],
+    leaks: LeakEvidence | None,
 ) -> EvalReport:
     parent = scorer.scores(subjects.parent)
     same = _identity(subjects.opponent, "") == _identity(subjects.parent, "")
@@ -176,6 +187,7 @@ def _compare(
         beta=subjects.candidate.manifest.spec["beta"] if stage == "dpo" else None,
         policy=policy,
         labels=labels,
+        training_leaks=leaks,
     )
 
 

@@ -9,13 +9,21 @@ import dagster as dg
 
 from llmops_assets.assets.adapters import WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
 from llmops_assets.data.card_facts import preference_facts
 from llmops_assets.data.cards import write_card
-from llmops_assets.data.preference_pairs import PairIntake, PairSourcesSpec, SourcedPair, read_pairs
+from llmops_assets.data.preference_pairs import (
+    PairIntake,
+    PairSourcesSpec,
+    SourcedPair,
+    read_pairs,
+    without_leaking_pairs,
+)
+from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import row_hash
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
@@ -66,7 +74,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
 
     @dg.asset(
         key=asset_key(recipe.name, "preference_set"),
-        deps=[asset_key(recipe.name, "preference_votes")],
+        deps=[asset_key(recipe.name, "preference_votes"), *eval_sets_deps(recipe)],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -84,6 +92,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
         with readable_errors():
             spec = resolved(settings, config)
             sets, base_dir = section.data_sets, configs_dir() / "recipes"
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
                 selection = store.usable_pairs(recipe.name, through_seq=int(through) if through else None)
@@ -96,14 +105,15 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                     "pairs": _pairs_version(selection),
                     **_data_set_inputs(sets, base_dir, recipe),
                     **card_input(recipe),
+                    **eval_sets_input(eval_sets),
                 },
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
-                limit = 0 if sets is None else sets.max_sealed
-                kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
+                limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
+                kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items)
                 sources = [] if sets is None else sets.sources
                 write_card(slot.output, preference_facts(recipe.name, spec, sources, kept), recipe.card)
                 return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
@@ -121,6 +131,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "raters": counts_table(summary["rater_kinds"]),
                 "contains_simulated_votes": summary["contains_simulated_votes"],
                 "votes_left_out": counts_table(selection.excluded),
+                "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
@@ -163,13 +174,26 @@ def _read_data_sets(
 
 
 def _write_splits(
-    slot: BuildSlot, selection: PairSelection, data_sets: PairIntake | None, share: float, limit: int, recipe: str
+    slot: BuildSlot,
+    selection: PairSelection,
+    data_sets: PairIntake | None,
+    share: float,
+    limit: int,
+    recipe: str,
+    eval_items: Path | None,
 ) -> dict:
-    """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate."""
+    """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate.
+
+    What is trained on holds none of `eval_items`; sealed pairs are measured on, and may.
+    """
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
     rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
+    quarantine = data_sets.quarantine if data_sets else Quarantine()
+    if eval_items is not None:
+        rows = without_leaking_pairs(rows, eval_items, quarantine)
+        quarantine.write(slot.output / "quarantine.jsonl")
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(
@@ -194,12 +218,14 @@ def _write_splits(
         "rater_kinds": kinds,
         "contains_simulated_votes": "simulated" in kinds,
         "through_seq": selection.through_seq,
-        "data_sets": data_sets.summary() | _split_counts(more_train, more_sealed, more_heldout) if data_sets else {},
+        "data_sets": data_sets.summary() | _split_counts(rows, more_sealed, more_heldout) if data_sets else {},
+        "quarantined": quarantine.by_reason(),
     }
 
 
-def _split_counts(train: list[SourcedPair], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, int]:
-    return {"train": len(train), "heldout": len(heldout), "sealed_beyond_max_sealed": len(sealed) - len(heldout)}
+def _split_counts(rows: list[dict], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, int]:
+    train = sum("source" in row for row in rows)
+    return {"train": train, "heldout": len(heldout), "sealed_beyond_max_sealed": len(sealed) - len(heldout)}
 
 
 def _answers_key(prompt: Sequence[Turn], *answers: str) -> str:

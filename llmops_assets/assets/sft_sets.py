@@ -6,6 +6,7 @@ import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.corpora import data_set_metadata
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import example_rows
@@ -30,7 +31,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, "sft_set"),
-        deps=[asset_key(recipe.name, "corpus")] if extracts else [],
+        deps=[*([asset_key(recipe.name, "corpus")] if extracts else []), *eval_sets_deps(recipe)],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -48,6 +49,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
             corpus = latest_artifact(context.instance, artifacts, recipe.name, "corpus") if extracts else None
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             inputs = {s.name: source_hash(s, base_dir) for s in spec.sources if not isinstance(s, ExtractedSource)}
             if corpus is not None:
                 inputs["corpus"] = corpus.manifest.data_version
@@ -57,6 +59,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                 spec=spec,
                 inputs={
                     **inputs,
+                    **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     "chat_template": recipe.base_model.template_digest(),
                     **card_input(recipe),
@@ -66,8 +69,9 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
 
             def build(slot: BuildSlot) -> Built:
                 settings = SftSetSpec.model_validate(spec.model_dump(exclude={"sources"}))
+                corpus_dir, items = corpus.folder if corpus else None, items_file(eval_sets)
                 summary = build_sft_set(
-                    spec.sources, settings, corpus.folder if corpus else None, tokenizer_file, slot.output, base_dir
+                    spec.sources, settings, corpus_dir, tokenizer_file, slot.output, base_dir, items
                 )
                 facts = summarized_facts(recipe.name, "sft_set", settings, spec.sources, summary)
                 write_card(slot.output, facts, recipe.card)

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
 from llmops_assets.assets.set_pages import card_input, set_page
@@ -23,6 +24,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
 
     @dg.asset(
         key=asset_key(recipe.name, "thumbs_set"),
+        deps=eval_sets_deps(recipe),
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -34,12 +36,14 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
         with readable_errors():
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="thumbs_set",
                 spec=section,
                 inputs={
                     **{source.name: source_hash(source, base_dir) for source in section.sources},
+                    **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     **card_input(recipe),
                 },
@@ -47,7 +51,8 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
             )
 
             def build(slot: BuildSlot) -> Built:
-                summary = build_thumbs_set(section, tokenizer_file, slot.output, base_dir)
+                items = items_file(eval_sets)
+                summary = build_thumbs_set(section, tokenizer_file, slot.output, base_dir, items)
                 write_card(slot.output, thumbs_facts(recipe.name, section, section.sources, summary), recipe.card)
                 return Built(summary=summary)
 

@@ -14,7 +14,12 @@ JOB_TAG = "llmops/job"
 
 def build_job(recipe: Recipe) -> AssetJob:
     """Return `<recipe>_build`: everything from the sources to v1.0, its reports and the champion."""
-    sections = {"corpus": recipe.corpus, "sft_set": recipe.sft_set, "thumbs_set": recipe.thumbs_set}
+    sections = {
+        "eval_sets": recipe.eval_sets,
+        "corpus": recipe.corpus,
+        "sft_set": recipe.sft_set,
+        "thumbs_set": recipe.thumbs_set,
+    }
     sets = [name for name, section in sections.items() if section is not None]
     stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
     teacher = [lessons_name(recipe.kd), DISTILLATION_REPORT] if recipe.kd is not None else []

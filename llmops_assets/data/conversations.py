@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.tool_calls import says_tools_alone
@@ -24,6 +24,9 @@ from llmops_assets.data.specs import (
 )
 from llmops_assets.data.splits import Sample, Split
 from llmops_assets.data.tokens import TokenCounter
+
+if TYPE_CHECKING:
+    from llmops_assets.data.decontamination import EvalIndex
 
 
 class ConversationIntake:
@@ -140,6 +143,20 @@ def question_key(conversation: Conversation) -> str:
 def answer_keys(conversation: Conversation) -> list[str]:
     """Return the answers in the form in which two answers are the same; the last one is what an evaluation scores."""
     return [comparison_key(message.content) for message in conversation.messages if message.role == "assistant"]
+
+
+def without_leaks(
+    conversations: Sequence[Conversation], index: "EvalIndex", quarantine: Quarantine
+) -> list[Conversation]:
+    """Return the conversations that hold no eval item; the others go to `quarantine`."""
+    leaks = index.leaks(["\n".join(turn.content for turn in each.messages) for each in conversations])
+    kept: list[Conversation] = []
+    for conversation, leak in zip(conversations, leaks, strict=True):
+        if leak is None:
+            kept.append(conversation)
+        else:
+            quarantine.add(rejected(conversation, Reason.CONTAMINATED, str(leak)))
+    return kept
 
 
 def rejected(conversation: Conversation, reason: Reason, detail: str) -> QuarantinedRecord:

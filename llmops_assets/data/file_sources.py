@@ -1,37 +1,29 @@
 """Local files as sources of documents and of conversations."""
 
 import hashlib
-import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.jsonl import JsonLine, excerpt
-from llmops_assets.data.normalize import comparison_key, normalize_text
-from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, open_binary, read_records, readable
+from llmops_assets.data.normalize import comparison_key
+from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, read_records
 from llmops_assets.data.records import (
     Conversation,
     Document,
     Message,
     QuarantinedRecord,
-    Reason,
     RecordError,
     canonical_json,
     row_hash,
 )
 from llmops_assets.data.remote_files import RemoteFileError, fetch, is_url, without_secrets
 from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
+from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES, read_text_file
 from llmops_assets.errors import LlmopsError
-
-_TEXT_SUFFIXES = (".txt", ".md")
-# A line with text in it; and lines that follow each other without an empty one between them.
-_PARTS = {
-    "line": re.compile(r"^[^\n]*\S[^\n]*$", re.MULTILINE),
-    "paragraph": re.compile(r"(?:^[^\n]*\S[^\n]*(?:\n|\Z))+", re.MULTILINE),
-}
-_TITLE = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
 class MissingSourceError(LlmopsError):
@@ -42,7 +34,9 @@ def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
     """Return the files that the pattern names, sorted, with how reports call them.
 
     That is relative to the recipe's folder for a file below it, and the URL for a file behind one, which is fetched
-    when it has changed. Raises MissingSourceError if there are none.
+    when it has changed. What begins with a dot is not read unless the pattern names it.
+
+    Raises MissingSourceError if there are none.
     """
     shown = without_secrets(source.pattern)
     try:
@@ -64,8 +58,16 @@ def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
 
 def _local_files(pattern: Path, base_dir: Path) -> list[tuple[Path, str]]:
     root = Path(pattern.anchor) if pattern.anchor else base_dir
-    paths = sorted(path for path in root.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file())
+    below = pattern.relative_to(pattern.anchor)
+    paths = sorted(p for p in root.glob(str(below)) if p.is_file() and not _is_hidden(p.relative_to(root), below))
     return [(p, p.relative_to(base_dir).as_posix() if p.is_relative_to(base_dir) else p.as_posix()) for p in paths]
+
+
+def _is_hidden(path: Path, pattern: Path) -> bool:
+    """Return whether a file, or a folder above it, begins with a dot that the pattern does not name, such as .git."""
+    named = [part for part in pattern.parts if part.startswith(".")]
+    hidden = (part for part in path.parts if part.startswith(".") and part != "..")
+    return any(not any(fnmatchcase(part, name) for name in named) for part in hidden)
 
 
 def hash_files(source: FilesSource, base_dir: Path) -> str:
@@ -86,11 +88,16 @@ def read_file_documents(source: TextFilesSource, base_dir: Path) -> Iterator[Doc
     Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
     for path, name in find_files(source, base_dir):
-        if kind_of(path) in _TEXT_SUFFIXES:
-            yield from _text_file(path, name, source)
-        else:
-            for entry in records_of(path, name, source, also=_TEXT_SUFFIXES):
-                yield _document(entry, name, source) if isinstance(entry, JsonLine) else entry
+        yield from read_documents_of(path, name, source)
+
+
+def read_documents_of(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
+    """Yield the documents of one file of a corpus source; `name` is how reports call it. Raises as the whole does."""
+    if kind_of(path) in TEXT_SUFFIXES:
+        yield from read_text_file(path, name, source)
+    else:
+        for entry in records_of(path, name, source, also=TEXT_KINDS):
+            yield _document(entry, name, source) if isinstance(entry, JsonLine) else entry
 
 
 def read_file_conversations(
@@ -164,48 +171,6 @@ def conversation_of(
         layout=layout,
         class_name=class_name,
     )
-
-
-def _text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
-    with readable(path), open_binary(path) as stream:
-        raw = stream.read()
-    try:
-        text = normalize_text(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        detail = f"byte {error.start} is not UTF-8 ({error.reason})"
-        yield QuarantinedRecord(source.name, name, line, Reason.INVALID_UTF8, detail, excerpt(raw[:200]))
-        return
-    if not text.strip():
-        yield QuarantinedRecord(source.name, name, 1, Reason.EMPTY, "the file holds no text", "")
-    elif source.documents == "file":
-        yield _whole_file(text.strip("\n"), path, name, source)
-    else:
-        yield from _parts(text, name, source)
-
-
-def _whole_file(text: str, path: Path, name: str, source: TextFilesSource) -> Document:
-    heading = _TITLE.match(text) if kind_of(path) == ".md" else None
-    return Document(
-        id=f"{source.name}/{name}",
-        text=text,
-        source=source.name,
-        origin=f"{name}:1",
-        group=f"file/{name}",
-        license=source.license,
-        body_start=heading.end() if heading else 0,
-        metadata={"kind": "topic", "title": heading[1]} if heading else {},
-    )
-
-
-def _parts(text: str, name: str, source: TextFilesSource) -> Iterator[Document]:
-    """Yield the lines or the paragraphs of a file as documents, each a group of its own."""
-    line, counted = 1, 0
-    for match in _PARTS[source.documents].finditer(text):
-        line += text.count("\n", counted, match.start())
-        counted = match.start()
-        identity = f"{source.name}/{name}:{line}"
-        yield Document(identity, match[0].strip("\n"), source.name, f"{name}:{line}", identity, source.license)
 
 
 def _document(entry: JsonLine, name: str, source: FilesSource) -> Document | QuarantinedRecord:

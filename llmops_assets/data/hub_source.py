@@ -3,18 +3,26 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmops_assets.data.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.named_sets import resolved
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource, HubSource, HubTextSource
+from llmops_assets.data.specs import (
+    HubConversationsSource,
+    HubEvalSource,
+    HubPreferencesSource,
+    HubSource,
+    HubTextSource,
+)
 from llmops_assets.data.splits import pick
 
 Row = dict[str, Any]
@@ -76,6 +84,19 @@ def read_hub_comparisons(
             yield _rejected(error, source, number, row)
             continue
         yield from ((f"{source.dataset}/{source.split}:{number}", comparison) for comparison in comparisons)
+
+
+def read_hub_eval_items(source: HubEvalSource, base_dir: Path) -> Iterator[EvalItem | QuarantinedRecord]:
+    """Yield the eval items of the rows."""
+    source = resolved(source)
+    for number, row in _rows(source, base_dir, None):
+        try:
+            item = parse_eval_item(row, source.format)
+        except RecordError as error:
+            yield _rejected(error, source, number, row)
+            continue
+        origin = f"{source.dataset}/{source.split}:{number}"
+        yield replace(item, id=f"{source.name}/{item.id}", source=source.name, origin=origin)
 
 
 def _rejected(error: RecordError, source: HubSource, number: int, row: Row) -> QuarantinedRecord:

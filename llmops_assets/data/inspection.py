@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 from llmops_assets.data.formats.conversations import LAYOUTS as CONVERSATION_LAYOUTS
 from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.eval_items import LAYOUTS as EVAL_LAYOUTS
+from llmops_assets.data.formats.eval_items import parse_eval_item
 from llmops_assets.data.formats.preferences import LAYOUTS as PREFERENCE_LAYOUTS
 from llmops_assets.data.formats.preferences import parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
@@ -17,15 +19,26 @@ from llmops_assets.data.record_files import RECORD_SUFFIXES, kind_of, read_recor
 from llmops_assets.data.records import QuarantinedRecord, RecordError, canonical_json
 from llmops_assets.errors import LlmopsError
 
-Kind = Literal["corpus", "sft", "thumbs", "preferences"]
+Kind = Literal["corpus", "sft", "thumbs", "preferences", "eval"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Row = dict[str, Any]
 _NAMES = ("id", "group")
 _PAIRS = (("chosen", "rejected"), ("conversation_a", "conversation_b"))
+# Those of conversations and of texts may be for training.
+_EVAL_ALONE = {n: each for n, each in EVAL_LAYOUTS.items() if n not in CONVERSATION_LAYOUTS and n != "text"}
 
 
 class UnknownKind(LlmopsError):
     """It cannot be told, or is not possible, what a file is meant for."""
+
+
+@dataclass(frozen=True)
+class ParsedRecord:
+    """A record of a file: the line that it begins in, its layout, and its rows in the layout of their kind."""
+
+    line: int
+    layout: str
+    rows: list[Row]
 
 
 @dataclass
@@ -50,27 +63,48 @@ def read_uniform(
 ) -> tuple[FileReport, Iterator[Row | QuarantinedRecord]]:
     """Return a report, which fills as the rows are taken, and the records of a file in the layout of their kind.
 
-    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}` or `{"prompt", "chosen", "rejected"}`; documents and
-    conversations keep their own `id` and `group`, conversations their `category` too. Without `kind`, the keys of the
-    first record that has any tell it.
+    Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}`, `{"prompt", "chosen", "rejected"}`, or `{"id",
+    "prompt", "answers", ...}` of an eval item; documents and conversations keep their own `id` and `group`, and
+    conversations their `category`. Without `kind`, the keys of the first record that has any tell it.
 
     Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
     """
+    report, parsed = read_parsed(path, kind, layout)
+    return report, _rows(parsed)
+
+
+def read_parsed(
+    path: Path, kind: Kind | None = None, layout: str = "auto"
+) -> tuple[FileReport, Iterator[ParsedRecord | QuarantinedRecord]]:
+    """Return what `read_uniform` does, record by record with place and layout; raises as it does."""
     if kind_of(path) not in RECORD_SUFFIXES:
         raise UnknownKind(f"{path}: is none of {', '.join(RECORD_SUFFIXES)}; records are in files of these kinds")
     if kind is None:
         kind, why = _detected_kind(path)
     else:
         why = "as told"
-    known = {"sft": CONVERSATION_LAYOUTS, "thumbs": CONVERSATION_LAYOUTS, "preferences": PREFERENCE_LAYOUTS}
+    known = {
+        "sft": CONVERSATION_LAYOUTS,
+        "thumbs": CONVERSATION_LAYOUTS,
+        "preferences": PREFERENCE_LAYOUTS,
+        "eval": EVAL_LAYOUTS,
+    }
     if layout != "auto" and layout not in known.get(kind, {}):
         choices = ", ".join(known.get(kind, {})) or "none to choose from"
         raise UnknownKind(f"{path}: {layout!r} is no layout of records for {kind}; known are {choices}")
     report = FileReport(path, kind, why)
-    return report, _uniform(report, layout)
+    return report, _parsed(report, layout)
 
 
-def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecord]:
+def _rows(parsed: Iterator[ParsedRecord | QuarantinedRecord]) -> Iterator[Row | QuarantinedRecord]:
+    for entry in parsed:
+        if isinstance(entry, ParsedRecord):
+            yield from entry.rows
+        else:
+            yield entry
+
+
+def _parsed(report: FileReport, layout: str) -> Iterator[ParsedRecord | QuarantinedRecord]:
     parse = _PARSERS[report.kind]
     for entry in read_records(report.path, source=report.path.stem, origin_file=str(report.path)):
         if isinstance(entry, JsonLine):
@@ -83,7 +117,7 @@ def _uniform(report: FileReport, layout: str) -> Iterator[Row | QuarantinedRecor
                 entry = QuarantinedRecord(*origin, error.reason, str(error), shown)
             else:
                 report.layouts[name] += 1
-                yield from ({**named, **row} for row in rows)
+                yield ParsedRecord(entry.line, name, [{**named, **row} for row in rows])
                 continue
         report.problems.append(entry)
         yield entry
@@ -117,11 +151,17 @@ def _comparison(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
     return found[0].layout, rows
 
 
+def _eval_item(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
+    item = parse_eval_item(value, layout)
+    return item.layout, [item.to_row()]
+
+
 _PARSERS: dict[Kind, Callable[[Mapping[str, Any], str], tuple[str, list[Row]]]] = {
     "corpus": _text,
     "sft": _conversation,
     "thumbs": _thumb,
     "preferences": _comparison,
+    "eval": _eval_item,
 }
 
 
@@ -136,9 +176,19 @@ def _detected_kind(path: Path) -> tuple[Kind, str]:
             return "preferences", f"it has {' and '.join(pair)}"
     if "label" in keys:
         return "thumbs", "it has label"
-    for name, layout in CONVERSATION_LAYOUTS.items():
-        if keys >= set(layout.needs):
-            return "sft", f"it has {' and '.join(layout.needs)}, as {name}"
+    told: dict[Kind, str] = {}
+    needs: list[tuple[Kind, str, tuple[str, ...]]] = [
+        *(("eval", name, layout.needs) for name, layout in _EVAL_ALONE.items()),
+        *(("sft", name, layout.needs) for name, layout in CONVERSATION_LAYOUTS.items()),
+    ]
+    for kind, name, wanted in needs:
+        if keys >= set(wanted):
+            told.setdefault(kind, f"it has {' and '.join(wanted)}, as {name}")
+    if len(told) == 1:
+        return next(iter(told.items()))
+    if told:
+        choices = " or ".join(f"{kind} ({why})" for kind, why in told.items())
+        raise UnknownKind(f"{path}: its first record could be for {choices}; say which with --as")
     if "text" in keys:
         return "corpus", "it has text"
     raise UnknownKind(

@@ -13,9 +13,9 @@ from llmops_assets.data.shingles import Shingled
 
 BINS = 128
 _BIN_BITS = 7
-# A sort key holds the number of the text in its group, the bin, and as much of the hash as is left.
-_GROUP = 1 << 12
-_REST_BITS = 64 - _BIN_BITS - 12
+# Texts whose signatures are in a core's second-level cache together.
+_GROUP = 1 << 10
+_NONE = np.uint64(2**64 - 1)
 _FAR = np.uint64(0x9E3779B97F4A7C15)
 _BAND_BASE = np.uint64(0xC2B2AE3D27D4EB4F)
 
@@ -31,25 +31,22 @@ def _signatures(shingled: Shingled, first: int) -> NDArray[np.uint64]:
     last = min(first + _GROUP, len(shingled))
     starts = shingled.starts[first : last + 1]
     hashes = shingled.hashes[starts[0] : starts[-1]]
-    text_of = np.repeat(np.arange(last - first, dtype=np.uint64), np.diff(starts))
-    bins = hashes >> np.uint64(64 - _BIN_BITS)
-    rest = hashes & np.uint64((1 << _REST_BITS) - 1)
-    keys = np.sort((((text_of << np.uint64(_BIN_BITS)) | bins) << np.uint64(_REST_BITS)) | rest)
-    cells = (keys >> np.uint64(_REST_BITS)).astype(np.int64)
-    smallest = np.concatenate([[True], cells[1:] != cells[:-1]])
-    values = np.zeros((last - first) * BINS, np.uint64)
-    filled = np.zeros((last - first) * BINS, bool)
-    values[cells[smallest]] = keys[smallest] & np.uint64((1 << _REST_BITS) - 1)
-    filled[cells[smallest]] = True
-    return _densified(values.reshape(-1, BINS), filled.reshape(-1, BINS))
+    cells = np.repeat(np.arange(last - first) << _BIN_BITS, np.diff(starts))
+    cells += (hashes >> np.uint64(64 - _BIN_BITS)).astype(np.int64)
+    values = np.full((last - first) * BINS, _NONE)
+    np.minimum.at(values, cells, hashes)
+    return _densified(values.reshape(-1, BINS))
 
 
-def _densified(values: NDArray[np.uint64], filled: NDArray[np.bool_]) -> NDArray[np.uint64]:
+def _densified(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Fill empty bins from the next one that is not, going round; every text has a shingle, so there is one."""
+    sparse = np.flatnonzero((values == _NONE).any(axis=1))
+    filled = values[sparse] != _NONE
     place = np.where(np.concatenate([filled, filled], axis=1), np.arange(2 * BINS), 4 * BINS)
     following = np.minimum.accumulate(place[:, ::-1], axis=1)[:, ::-1][:, :BINS]
     distance = (following - np.arange(BINS)).astype(np.uint64)
-    return np.take_along_axis(values, following % BINS, axis=1) + distance * _FAR
+    values[sparse] = np.take_along_axis(values[sparse], following % BINS, axis=1) + distance * _FAR
+    return values
 
 
 def _keys_of(signatures: NDArray[np.uint64], rows: int) -> NDArray[np.uint64]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from llmops_assets.data.file_sources import MissingSourceError
-from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource, HubSource
+from llmops_assets.data.specs import HubConversationsSource, HubEvalSource, HubPreferencesSource, HubSource
 
 AnyHubSource = TypeVar("AnyHubSource", bound=HubSource)
 
@@ -43,7 +43,7 @@ def resolved(source: AnyHubSource) -> AnyHubSource:
     known = NAMED_SETS.get(source.dataset)
     if known is None:
         return source
-    asked = {HubConversationsSource: "sft", HubPreferencesSource: "preferences"}.get(type(source))
+    asked = {HubConversationsSource: "sft", HubEvalSource: "sft", HubPreferencesSource: "preferences"}.get(type(source))
     if asked != known.purpose:
         raise MissingSourceError(
             f"source '{source.name}': {source.dataset} is a set for {known.purpose}; it belongs in "

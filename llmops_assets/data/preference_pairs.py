@@ -1,7 +1,7 @@
 """Preference pairs from data sets, which join a lane's votes: guarded, without duplicates and contradictions."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,31 @@ def read_pairs(
         else:
             intake.kept.append(pair)
     return intake
+
+
+def without_leaking_pairs(
+    rows: Sequence[dict[str, Any]], eval_items: Path, quarantine: Quarantine
+) -> list[dict[str, Any]]:
+    """Return the rows of train.jsonl that hold no item of the eval sets in `eval_items`; others go to `quarantine`.
+
+    A row without a `source` is a vote.
+    """
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.decontamination import EvalIndex, leaking_rows
+
+    kept: list[dict[str, Any]] = []
+    for row, leak in zip(rows, leaking_rows(rows, EvalIndex.load(eval_items)), strict=True):
+        if leak is None:
+            kept.append(row)
+        else:
+            quarantine.add(_contaminated(row, str(leak)))
+    return kept
+
+
+def _contaminated(row: Mapping[str, Any], detail: str) -> QuarantinedRecord:
+    file, _, line = row.get("origin", "votes:0").rpartition(":")
+    shown = excerpt(row["prompt"][-1]["content"])
+    return QuarantinedRecord(row.get("source", "votes"), file, int(line), Reason.CONTAMINATED, detail, shown)
 
 
 def _guarded(comparison: Comparison, guard: SpecialTokenGuard) -> Comparison:

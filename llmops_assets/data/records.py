@@ -18,6 +18,7 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     INVALID_JSON = "invalid_json"
     INVALID_UNICODE = "invalid_unicode"
+    INVALID_MARKUP = "invalid_markup"
     DUPLICATE_KEY = "duplicate_key"
     NOT_FINITE = "not_finite_number"
     TOO_LARGE = "too_large"
@@ -47,6 +48,10 @@ class Reason(StrEnum):
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
     CONTAINED_IN_TRAIN = "contained_in_train"
+    CONTAMINATED = "contaminated"
+    BINARY = "binary"
+    MINIFIED = "minified"
+    GENERATED = "generated"
     TIE = "tie"
     CONTRADICTION = "contradiction"
     VOTED_ON = "voted_on"
@@ -78,6 +83,10 @@ _UNWANTED = frozenset(
         Reason.EXACT_DUPLICATE,
         Reason.NEAR_DUPLICATE,
         Reason.CONTAINED_IN_TRAIN,
+        Reason.CONTAMINATED,
+        Reason.BINARY,
+        Reason.MINIFIED,
+        Reason.GENERATED,
         Reason.TIE,
         Reason.CONTRADICTION,
         Reason.VOTED_ON,

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from llmops_assets.data.conversation_duplicates import without_near_duplicates
-from llmops_assets.data.conversations import ConversationIntake, corpus_documents
+from llmops_assets.data.conversations import ConversationIntake, corpus_documents, without_leaks
 from llmops_assets.data.jsonl import write_json, write_jsonl
 from llmops_assets.data.mixing import Mix, asked_shares, mix
 from llmops_assets.data.qa_extraction import GENERATOR
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason, row_hash
-from llmops_assets.data.set_sides import classes_of, split_conversations
+from llmops_assets.data.set_sides import Sides, classes_of, split_conversations
 from llmops_assets.data.set_statistics import conversation_statistics
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import DataSetFiles, DataSetSummary, ExtractedSource, SftSetSpec, SftSource
@@ -32,13 +32,15 @@ def build_sft_set(
     tokenizer_file: Path,
     out_dir: Path,
     base_dir: Path,
+    eval_items: Path | None = None,
 ) -> DataSetSummary:
     """Read or extract conversations into the files of `DataSetFiles(out_dir)`; heldout.jsonl is the eval set.
 
     Extracted pairs are on the side on which the corpus in `corpus_dir` has their document, so that what eval asks
     about is new to the CPT adapter and to the SFT adapter; all others are split by group, or per class. No group,
-    question or answer of eval is in train. Every conversation that was read is in a split, in quarantine, or counted
-    by source as `not_drawn`. Same input, same bytes.
+    question or answer of eval is in train. Train holds no item of the eval sets in `eval_items`; the eval split may,
+    for nothing is learned from it. Every conversation that was read is in a split, in quarantine, or counted by source
+    as `not_drawn`. Same input, same bytes.
 
     Raises MissingSourceError and NoClassesError; and QuarantineLimitError, EmptySourceError, or EmptySftSetError with
     the counts by reason, when the quarantine is written.
@@ -55,6 +57,11 @@ def build_sft_set(
     if spec.near_duplicate_threshold is not None:
         kept = without_near_duplicates(kept, spec.near_duplicate_threshold, intake.quarantine)
     sides = split_conversations(kept, splits, spec, intake.quarantine)
+    if eval_items is not None:
+        # numpy is for those who build, not for the code location, which imports this module.
+        from llmops_assets.data.decontamination import EvalIndex
+
+        sides = Sides(without_leaks(sides.train, EvalIndex.load(eval_items), intake.quarantine), sides.heldout)
     intake.quarantine.write(files.quarantine)
     intake.quarantine.check(spec.max_quarantined_share, where="sft_set")
     if not sides.train or not sides.heldout:

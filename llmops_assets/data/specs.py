@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from llmops_assets.data.formats.conversations import ConversationFormat
+from llmops_assets.data.formats.eval_items import EvalFormat
 from llmops_assets.data.formats.preferences import PreferenceFormat
 from llmops_assets.data.set_statistics import ConversationStatistics
 
@@ -75,7 +76,7 @@ class FilesSource(SourceSpec):
 
 
 class TextFilesSource(FilesSource):
-    """Documents: records with a `text`, and files of plain text or Markdown."""
+    """Documents: records with a `text`, and files of plain text, Markdown, HTML or code."""
 
     documents: Literal["file", "line", "paragraph"] = Field(
         default="file",
@@ -150,6 +151,19 @@ class HubPreferencesSource(HubSource):
     format: PreferenceFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
 
 
+class EvalFilesSource(TextFilesSource):
+    """Eval items, in one of the layouts of docs/data.md, or texts for perplexity."""
+
+    format: EvalFormat = Field(default="auto", description="Layout of the records; auto tells each by its keys.")
+
+
+class HubEvalSource(HubSource):
+    """Eval items, in one of the layouts of docs/data.md."""
+
+    split: str = Field(default="test", description="Split of the data set.")
+    format: EvalFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
+
+
 class ExtractedSource(MixedSource):
     """Question-answer pairs extracted from the lane's own corpus: verbatim spans, labelled `extractive`."""
 
@@ -161,6 +175,7 @@ CorpusSource = Annotated[
 ]
 SftSource = Annotated[ExtractedSource | ConversationFilesSource | HubConversationsSource, Field(discriminator="kind")]
 PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field(discriminator="kind")]
+EvalSource = Annotated[EvalFilesSource | HubEvalSource, Field(discriminator="kind")]
 # Sources whose names differ, at least one.
 Sources = Annotated[list[AnySource], Field(min_length=1), AfterValidator(_names_differ)]
 SftSources = Annotated[Sources[SftSource], AfterValidator(_weights_of_all_or_none)]

@@ -31,8 +31,12 @@ class ThumbsSetSpec(BaseModel):
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
-def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path) -> dict[str, Any]:
+def build_thumbs_set(
+    spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path, eval_items: Path | None = None
+) -> dict[str, Any]:
     """Write train.jsonl (`prompt`, `completion`, `label`, `source`, `origin`) and quarantine.jsonl; returns the counts.
+
+    Rows that hold an item of the eval sets in `eval_items` are not trained on.
 
     Raises MissingSourceError, QuarantineLimitError and EmptyThumbsSetError; the quarantine is then written.
     """
@@ -42,11 +46,12 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
     for source in spec.sources:
         for digest, row in _drawn(source, base_dir, guard, quarantine):
             if digest in rows:
-                file, _, line = row["origin"].rpartition(":")
                 detail = f"the same answer with the same thumb is {rows[digest]['origin']}"
-                quarantine.add(_rejected(source, file, int(line), Reason.EXACT_DUPLICATE, detail, row))
+                quarantine.add(_refused(row, Reason.EXACT_DUPLICATE, detail))
             else:
                 rows[digest] = row
+    for digest, leak in _leaks(rows, eval_items).items():
+        quarantine.add(_refused(rows.pop(digest), Reason.CONTAMINATED, leak))
     quarantine.write(files.quarantine)
     quarantine.check(spec.max_quarantined_share, where="thumbs_set")
     up = sum(row["label"] for row in rows.values())
@@ -104,6 +109,17 @@ def _source_counts(name: str, rows: Iterable[Mapping[str, Any]], quarantine: Qua
     }
 
 
+def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[str, str]:
+    """Return what shows that a row holds an eval item, by the hash of the row."""
+    if eval_items is None:
+        return {}
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.decontamination import EvalIndex, leaking_rows
+
+    leaks = leaking_rows(list(rows.values()), EvalIndex.load(eval_items))
+    return {digest: str(leak) for digest, leak in zip(rows, leaks, strict=True) if leak is not None}
+
+
 def _thumb(
     entry: JsonLine, name: str, source: ThumbFilesSource, guard: SpecialTokenGuard
 ) -> dict[str, Any] | QuarantinedRecord:
@@ -120,3 +136,10 @@ def _rejected(
     source: ThumbFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
 ) -> QuarantinedRecord:
     return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))
+
+
+def _refused(row: Mapping[str, Any], reason: Reason, detail: str) -> QuarantinedRecord:
+    """Return the quarantine entry of a well-formed thumb that is not wanted."""
+    file, _, line = row["origin"].rpartition(":")
+    said = {name: row[name] for name in ("prompt", "completion", "label")}
+    return QuarantinedRecord(row["source"], file, int(line), reason, detail, excerpt(canonical_json(said)))

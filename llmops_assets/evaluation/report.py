@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llmops_assets.evaluation.arms import IncomparableScores, preference_accuracy
 from llmops_assets.evaluation.gates import GateEvidence, GateStage, baseline_of, stage_arms
+from llmops_assets.evaluation.leakage import LeakEvidence, leak_arm
 from llmops_assets.evaluation.scores import AdapterScores
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.evaluation.verdict import GateArm, Verdict
@@ -74,6 +75,7 @@ class EvalReport(BaseModel):
     skipped: int = Field(description="Rows of the candidate that could not be measured.")
     subjects: list[SubjectMetrics]
     arms: list[GateArm]
+    training_leaks: LeakEvidence | None = Field(default=None, description="None for a lane without eval sets.")
     verdict: Verdict
     summary: str
 
@@ -93,12 +95,13 @@ def build_report(
     beta: float | None,
     policy: GatePolicy,
     labels: dict[str, str],
+    training_leaks: LeakEvidence | None = None,
 ) -> EvalReport:
     """Weigh a candidate. `labels` names adapters by sha256, and the base by "base".
 
     `parent` None means that the candidate began on the base. `reference` and `beta` belong to DPO: the frozen parent
-    and the strength of the tie to it. Raises IncomparableScores if the scores were not measured alike or lack what
-    the stage's gate asks for.
+    and the strength of the tie to it. `training_leaks` is what was found in the training sets of the candidate and its
+    ancestors. Raises IncomparableScores if the scores were not measured alike or lack what the stage's gate asks for.
     """
     if candidate.adapter_sha256 is None:
         raise IncomparableScores("the candidate's scores are those of the base alone; a gate weighs an adapter")
@@ -114,6 +117,8 @@ def build_report(
         if scores is not None:
             _check_alike(candidate, scores, role)
     arms = stage_arms(stage, evidence)
+    if training_leaks is not None:
+        arms.append(leak_arm(evidence.label(candidate), training_leaks))
     verdict = Verdict.all_of(arm.verdict for arm in arms)
     baseline = baseline_of(stage, evidence)
     return EvalReport(
@@ -134,6 +139,7 @@ def build_report(
         skipped=len(candidate.skipped),
         subjects=_subjects(roles, evidence),
         arms=arms,
+        training_leaks=training_leaks,
         verdict=verdict,
         summary=_summary(evidence.label(candidate), evidence.label(baseline), arms, verdict),
     )

@@ -72,7 +72,7 @@ class GateArm(BaseModel):
     clusters: int = Field(description="Independent groups among them.")
     detectable: float | None = Field(description="Distance from the limit that this many examples show at 80 % power.")
     verdict: Verdict
-    needs: str = Field(description="What would resolve an INCONCLUSIVE; empty otherwise.")
+    needs: str = Field(description="What would resolve it, where that is known; empty for a PASS.")
 
     @classmethod
     def from_interval(

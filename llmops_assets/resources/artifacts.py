@@ -98,6 +98,22 @@ class ArtifactStore(dg.ConfigurableResource):
             )
         return artifact
 
+    def find_version(self, recipe: str, asset: str, data_version: str) -> Artifact | None:
+        """Return a verified artifact of an asset whose content has this data version, or None if there is none.
+
+        Raises CorruptArtifact as `find` does.
+        """
+        fs, path = fsspec.core.url_to_fs(f"{self.root.rstrip('/')}/{recipe}/{asset}")
+        fs.invalidate_cache()
+        for file in sorted(str(found) for found in fs.glob(f"{path}/*/{MANIFEST}")):
+            try:
+                manifest = Manifest.model_validate_json(fs.cat_file(file))
+            except ValidationError:
+                continue  # reported when it is asked for by its fingerprint
+            if manifest.data_version == data_version:
+                return self.find(recipe, asset, manifest.fingerprint)
+        return None
+
     @contextmanager
     def building(self, recipe: str, asset: str, fingerprint: str) -> Iterator[BuildSlot]:
         """Hold the machine-wide lock of this fingerprint and yield its staging folders.

@@ -104,3 +104,22 @@ def test_another_file_or_setting_makes_another_set(lane: OpenLane) -> None:
     data.write_text(data.read_text().replace("thing 1 ", "thing one "))
     assert lane.run("preference_set").success
     assert len({first, second, lane.artifact("preference_set").manifest.fingerprint}) == 3
+
+
+def test_pairs_about_an_eval_item_are_sealed_or_left_out(lane: OpenLane) -> None:
+    asked = [{"question": f"What does thing {index} do?", "answer": sentence(index)} for index in range(20)]
+    (lane.files.root / "data" / "evals.json").write_text(json.dumps(asked))
+    recipe = yaml.safe_load(lane.files.recipe_file.read_text())
+    recipe["eval_sets"] = {"sources": [{"kind": "files", "name": "own", "pattern": "../../data/evals.json"}]}
+    lane.files.recipe_file.write_text(yaml.safe_dump(recipe))
+    result = lane.run("eval_sets", "preference_set")
+    assert result.success
+    assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()}["no_eval_leak"]
+    artifact = lane.artifact("preference_set")
+    train = {row["prompt"][0]["content"] for row in rows(artifact.folder / "train.jsonl")}
+    assert not train & {item["question"] for item in asked} and len(train) > 15
+    left_out = artifact.manifest.summary["data_sets"]["quarantined"]["contaminated"]
+    assert left_out == artifact.manifest.summary["quarantined"]["contaminated"] > 5
+    assert artifact.manifest.summary["data_sets"]["train"] == len(train)
+    refused = [row for row in rows(artifact.folder / "quarantine.jsonl") if row["reason"] == "contaminated"]
+    assert len(refused) == left_out and all("holds eval item own/" in row["detail"] for row in refused)

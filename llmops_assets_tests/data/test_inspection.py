@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from llmops_assets.cli import KINDS as CHOICES
 from llmops_assets.cli import cli
-from llmops_assets.data.inspection import UnknownKind, read_uniform
+from llmops_assets.data.inspection import KINDS, UnknownKind, read_uniform
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 PAIR = {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
@@ -31,6 +32,8 @@ def write(path: Path, *records: dict[str, Any]) -> Path:
         ({**CHAT, "label": True}, "thumbs", "it has label"),
         (CHAT, "sft", "it has conversations, as sharegpt"),
         ({"text": "Words."}, "corpus", "it has text"),
+        ({"question": "?", "answer": "!"}, "eval", "it has question and answer, as question_answer"),
+        ({"text": "?", "code": "x", "test_list": ["y"]}, "eval", "it has text and code and test_list, as mbpp"),
     ],
 )
 def test_the_first_record_tells_what_a_file_is_for(tmp_path: Path, record: dict[str, Any], kind: str, why: str) -> None:
@@ -39,8 +42,12 @@ def test_the_first_record_tells_what_a_file_is_for(tmp_path: Path, record: dict[
     assert (report.kind, report.why) == (kind, why)
 
 
+def test_every_kind_can_be_named() -> None:
+    assert tuple(CHOICES) == KINDS
+
+
 def test_what_cannot_be_told_names_the_keys_and_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(UnknownKind, match=r"\['question'\].*--as \(corpus, sft, thumbs, preferences\)"):
+    with pytest.raises(UnknownKind, match=r"\['question'\].*--as \(corpus, sft, thumbs, preferences, eval\)"):
         read_uniform(write(tmp_path / "a.json", {"question": "?"}))
     with pytest.raises(UnknownKind, match="holds no record"):
         read_uniform(write(tmp_path / "b.json"))
@@ -48,6 +55,20 @@ def test_what_cannot_be_told_names_the_keys_and_the_choices(tmp_path: Path) -> N
         read_uniform(tmp_path / "c.csv")
     with pytest.raises(UnknownKind, match="'arena' is no layout of records for sft; known are messages"):
         read_uniform(write(tmp_path / "d.json", CHAT), "sft", "arena")
+
+
+def test_a_record_that_may_be_trained_on_or_measured_with_names_both(tmp_path: Path) -> None:
+    with pytest.raises(UnknownKind, match=r"could be for eval \(.* as items\) or sft \(.* as messages\); say which"):
+        read_uniform(write(tmp_path / "a.json", {"prompt": "?", "answers": ["!"], "messages": []}))
+
+
+def test_converted_eval_items_are_eval_items(tmp_path: Path) -> None:
+    mmlu = {"question": "Which?", "choices": ["a", "b"], "answer": 1, "subject": "letters"}
+    assert llmops("convert", write(tmp_path / "a.json", mmlu), tmp_path / "out.jsonl").exit_code == 0
+    report, rows = read_uniform(tmp_path / "out.jsonl")
+    [row] = rows
+    assert report.kind == "eval" and isinstance(row, dict)
+    assert (row["answers"], row["choices"]) == (["b"], ["a", "b"])
 
 
 def test_validate_names_every_problem_with_its_line_and_fails(tmp_path: Path) -> None:
@@ -103,6 +124,11 @@ def test_converted_preferences_are_preferences(tmp_path: Path) -> None:
         ("glaive_toolcall_en_demo.json", "300 records for sft (it has conversations, as sharegpt): 300 as sharegpt; 0"),
         ("identity.json", "91 records for sft (it has instruction and output, as alpaca): 91 as alpaca; 0"),
         ("kto_en_demo.json", "300 records for thumbs (it has label): 300 as messages; 0"),
+        (
+            "HumanEval.jsonl.gz",
+            "164 records for eval (it has prompt and canonical_solution and entry_point and test, as humaneval): "
+            "164 as humaneval; 0",
+        ),
         ("c4_demo.jsonl", "300 records for corpus (it has text): 300 as text; 0"),
         (
             "seed_tasks.jsonl",

@@ -8,10 +8,12 @@ import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.named_sets import NAMED_SETS, resolved
-from llmops_assets.data.preference_pairs import PairIntake, read_pairs
+from llmops_assets.data.preference_pairs import PairIntake, read_pairs, without_leaking_pairs
+from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.sources import license_of
 from llmops_assets.data.specs import (
     HubConversationsSource,
+    HubEvalSource,
     HubPreferencesSource,
     HubTextSource,
     PreferenceFilesSource,
@@ -59,6 +61,7 @@ def test_named_sets_bring_their_hub_id_split_and_licence() -> None:
     ultrachat = resolved(HubConversationsSource(name="chat", dataset="ultrachat"))
     assert (ultrachat.dataset, ultrachat.split) == ("HuggingFaceH4/ultrachat_200k", "train_sft")
     assert resolved(ultrachat.model_copy(update={"dataset": "ultrachat", "split": "test"})).split == "test_sft"
+    assert resolved(HubEvalSource(name="chat", dataset="ultrachat")).split == "test_sft"
     assert license_of(HubPreferencesSource(name="orca", dataset="orca_dpo")) == "Apache-2.0"
     own = HubConversationsSource(name="own", dataset="owner/own")
     assert resolved(own) is own
@@ -72,3 +75,30 @@ def test_named_sets_are_refused_where_they_do_not_belong(name: str) -> None:
         resolved(wrong(name="x", dataset=name))
     with pytest.raises(MissingSourceError):
         resolved(HubTextSource(name="x", dataset=name))
+
+
+def test_pairs_and_votes_that_hold_an_eval_item_are_not_trained_on(tmp_path: Path) -> None:
+    item = {
+        "id": "x/1",
+        "prompt": "",
+        "answers": ["Words of an item."],
+        "layout": "text",
+        "source": "x",
+        "origin": "x:1",
+    }
+    (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n")
+    answers = {
+        "chosen": [{"role": "assistant", "content": "So."}],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+    rows = [
+        pair.to_row() for pair in read(tmp_path, pair("A?", "So.", "words of an item"), pair("B?", "So.", "No.")).kept
+    ]
+    rows.append({"prompt": [{"role": "user", "content": "Words, of an item!"}], **answers})
+    quarantine = Quarantine()
+    assert without_leaking_pairs(rows, tmp_path / "items.jsonl", quarantine) == [rows[1]]
+    assert [(r.source, r.origin_file, r.line, str(r.reason)) for r in quarantine.records] == [
+        ("pairs", "pairs.json", 2, "contaminated"),
+        ("votes", "votes", 0, "contaminated"),
+    ]
+    assert "holds eval item x/1" in quarantine.records[0].detail

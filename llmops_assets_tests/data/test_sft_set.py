@@ -7,12 +7,20 @@ import pytest
 
 from llmops_assets.data.contamination import overlap
 from llmops_assets.data.corpus.building import build_corpus
+from llmops_assets.data.eval_sets import EvalSetsSpec, build_eval_sets
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.mixing import source_mix
 from llmops_assets.data.preference_prompts import preference_prompts
 from llmops_assets.data.quarantine import QuarantineLimitError
 from llmops_assets.data.sft_set import EmptySftSetError, build_sft_set
-from llmops_assets.data.specs import ConversationFilesSource, CorpusSpec, ExtractedSource, SftSetSpec, TextFilesSource
+from llmops_assets.data.specs import (
+    ConversationFilesSource,
+    CorpusSpec,
+    EvalFilesSource,
+    ExtractedSource,
+    SftSetSpec,
+    TextFilesSource,
+)
 
 SPEC = SftSetSpec(eval_share=0.2)
 EXTRACTED = ExtractedSource(name="qa")
@@ -210,3 +218,24 @@ def test_preference_prompts_are_train_questions_drawn_by_hash(
     assert set(questions) <= asked
     assert prompts == preference_prompts(tmp_path / "train.jsonl", 8, seed=3)
     assert prompts != preference_prompts(tmp_path / "train.jsonl", 8, seed=4)
+
+
+def test_eval_items_are_taken_out_of_train_and_not_out_of_eval(
+    tmp_path: Path, tokenizer_file: Path, conversations_source: Callable[..., ConversationFilesSource]
+) -> None:
+    source = conversations_source("chats.jsonl", *(_chat(number) for number in range(40)))
+    build_sft_set([source], SPEC, None, tokenizer_file, tmp_path / "before", tmp_path)
+    kept = {split: _rows(tmp_path / "before" / f"{split}.jsonl") for split in ("train", "heldout")}
+    known = [kept["train"][3], kept["heldout"][0]]
+    (tmp_path / "evals.jsonl").write_text("".join(json.dumps({"messages": row["messages"]}) + "\n" for row in known))
+    spec = EvalSetsSpec(sources=[EvalFilesSource(name="own", pattern="evals.jsonl")])
+    build_eval_sets(spec, tmp_path / "evals", tmp_path)
+    items = tmp_path / "evals" / "items.jsonl"
+
+    summary = build_sft_set([source], SPEC, None, tokenizer_file, tmp_path / "after", tmp_path, items)
+
+    assert summary.quarantined == {"contaminated": 1}
+    assert _rows(tmp_path / "after" / "train.jsonl") == [row for row in kept["train"] if row != known[0]]
+    assert _rows(tmp_path / "after" / "heldout.jsonl") == kept["heldout"]
+    [refused] = _rows(tmp_path / "after" / "quarantine.jsonl")
+    assert refused["line"] == int(known[0]["origin"].rpartition(":")[2]) and "holds eval item own/" in refused["detail"]

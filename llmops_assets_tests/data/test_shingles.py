@@ -28,6 +28,7 @@ ODD = [
     "lone \ud800 surrogate in a text of some words",
     "a\x00b \u2028 c\tend of the text",
 ]
+ODD += [" ".join(letter * size for letter in "aébb" for size in (7, 8, 9, 15, 16, 17, 63, 64, 65, 66, 200))]
 LETTERS = "abcÄß漢字 \n.,-_1é"
 
 

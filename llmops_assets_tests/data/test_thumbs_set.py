@@ -16,11 +16,18 @@ def thumb(label: Any, answer: str = "Yes.") -> dict[str, Any]:
     return {"messages": turns, "label": label}
 
 
-def build(folder: Path, rows: list[dict[str, Any]], share: float = 0.9, limit: int | None = None) -> dict[str, Any]:
+def build(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    share: float = 0.9,
+    limit: int | None = None,
+    eval_items: Path | None = None,
+) -> dict[str, Any]:
     (folder / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = ThumbFilesSource(name="thumbs", pattern="thumbs.jsonl", max_records=limit)
     spec = ThumbsSetSpec(sources=[source], max_quarantined_share=share)
-    return build_thumbs_set(spec, embedded_base_model_path() / "tokenizer.json", folder / "set", folder)
+    tokenizer_file = embedded_base_model_path() / "tokenizer.json"
+    return build_thumbs_set(spec, tokenizer_file, folder / "set", folder, eval_items)
 
 
 def test_answer_is_the_last_turn_and_the_rest_its_prompt(tmp_path: Path) -> None:
@@ -71,3 +78,13 @@ def test_max_records_are_drawn_by_hash_and_the_others_counted(tmp_path: Path) ->
     again = (tmp_path / "set" / "train.jsonl").read_text().splitlines()
     same = {json.loads(row)["completion"] for row in chosen} & {json.loads(row)["completion"] for row in again}
     assert len(same) >= 9
+
+
+def test_thumbs_on_an_eval_item_are_not_learned_from(tmp_path: Path) -> None:
+    item = {"id": "x/1", "prompt": "Copy?", "answers": ["No."], "layout": "items", "source": "x", "origin": "x:1"}
+    (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n")
+    rows = [thumb(True), thumb(False, "no"), thumb(False, "Never.")]
+    counts = build(tmp_path, rows, eval_items=tmp_path / "items.jsonl")
+    assert (counts["train"], counts["quarantined"]) == (2, {"contaminated": 1})
+    [refused] = [json.loads(line) for line in (tmp_path / "set" / "quarantine.jsonl").read_text().splitlines()]
+    assert (refused["line"], refused["reason"]) == (2, "contaminated") and "x/1" in refused["detail"]

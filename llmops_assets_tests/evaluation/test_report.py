@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 
 from llmops_assets.evaluation.arms import IncomparableScores, implicit_reward_margins
+from llmops_assets.evaluation.leakage import LeakEvidence, TrainingLeak
+from llmops_assets.evaluation.presentation import report_table_markdown
 from llmops_assets.evaluation.report import EvalReport, build_report
 from llmops_assets.evaluation.scores import AdapterScores, PairScore
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
@@ -205,3 +207,28 @@ def test_a_report_survives_json_and_is_the_same_for_the_same_evidence():
     first = report("dpo", made_scores("dpo", wins=0.65))
     assert EvalReport.model_validate_json(first.model_dump_json()) == first
     assert report("dpo", made_scores("dpo", wins=0.65)) == first
+
+
+def leaks(rows: int, missing: list[str]) -> LeakEvidence:
+    first = [TrainingLeak(training_set="sft_set 0123", line=7, item="he/1", evidence="13 words")] if rows else []
+    return LeakEvidence(eval_sets="v", rows={"sft_set 0123": 100}, missing=missing, leaking_rows=rows, first=first)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "said"),
+    [
+        (leaks(0, []), PASS, "v1.0 passes all"),
+        (leaks(1, []), FAIL, "sft_set 0123 holds eval item he/1 in line 7 (13 words)"),
+        (leaks(2, ["corpus 4567"]), FAIL, "no_eval_leak is 2"),
+        (leaks(0, ["corpus 4567"]), INCONCLUSIVE, "not in the artifact store any more: corpus 4567"),
+    ],
+)
+def test_one_row_that_taught_an_eval_item_fails_the_gate_whatever_was_scored(
+    evidence: LeakEvidence, verdict: Verdict, said: str
+):
+    weighed = report("sft", made_scores("sft", nll_per_token=3.1, rouge_l=0.4), training_leaks=evidence)
+    assert weighed.verdict is verdict
+    assert verdicts(weighed)["no_eval_leak"] is verdict
+    assert said in weighed.summary
+    assert "no_eval_leak" in report_table_markdown(weighed)
+    assert EvalReport.model_validate_json(weighed.model_dump_json()) == weighed

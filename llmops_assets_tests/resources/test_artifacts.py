@@ -143,3 +143,12 @@ def test_artifacts_may_lie_on_another_disk_than_the_builds(tmp_path: Path) -> No
         assert artifact.folder.is_relative_to(root)
         assert [path.name for path in artifact.folder.parent.iterdir()] == [artifact.folder.name]
         assert store.find("lane", "thing", request(x="1").fingerprint) is not None
+
+
+def test_an_artifact_is_found_by_its_content(store: ArtifactStore) -> None:
+    built = [build_once(store, request(x=text), write(text))[0] for text in ("one", "two")]
+    for artifact in built:
+        found = store.find_version("lane", "thing", artifact.manifest.data_version)
+        assert found is not None and found.manifest == artifact.manifest
+    assert store.find_version("lane", "thing", "0" * 64) is None
+    assert store.find_version("lane", "nothing", "0" * 64) is None

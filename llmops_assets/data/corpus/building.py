@@ -55,7 +55,7 @@ def build_corpus(
     files = DataSetFiles(folder=out_dir)
     quarantine = Quarantine()
     with tempfile.TemporaryDirectory(prefix=".corpus-", dir=out_dir) as scratch:
-        build = _Build(spec, TokenCounter(tokenizer_file), Path(scratch), quarantine, workers or ThisProcess())
+        build = CorpusBuild(spec, TokenCounter(tokenizer_file), Path(scratch), quarantine, workers or ThisProcess())
         try:
             build.screen(sources, base_dir)
             quarantine.check(spec.max_quarantined_share, where="corpus")
@@ -73,8 +73,8 @@ def build_corpus(
     return summary
 
 
-class _Build:
-    """The state of one build; its methods are the stages, called in their order."""
+class CorpusBuild:
+    """The state of one build, with texts under `folder`; its methods are the stages, called in their order."""
 
     def __init__(
         self, spec: CorpusSpec, counter: TokenCounter, folder: Path, quarantine: Quarantine, workers: Workers

@@ -64,7 +64,12 @@ def write_files(files: DataSetFiles, rows: Rows, documents: Documents, is_heldou
     of_heldout = is_heldout[rows.document_of]
     rows.write(files.train, stays & ~of_heldout)
     rows.write(files.heldout, stays & of_heldout)
-    write_lines(files.documents, _with_split(documents, is_heldout))
+    write_documents(files.documents, documents, is_heldout)
+
+
+def write_documents(path: Path, documents: Documents, is_heldout: NDArray[np.bool_]) -> None:
+    """Write the documents that are kept, with their split."""
+    write_lines(path, _with_split(documents, is_heldout))
 
 
 def _with_split(documents: Documents, is_heldout: NDArray[np.bool_]) -> Iterator[bytes]:

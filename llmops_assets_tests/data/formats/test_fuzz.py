@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.eval_items import parse_eval_item
 from llmops_assets.data.formats.preferences import parse_comparisons
 from llmops_assets.data.formats.texts import parse_text
 from llmops_assets.data.formats.thumbs import parse_thumb
@@ -16,6 +17,7 @@ from llmops_assets.data.records import Reason, RecordError
 from llmops_assets_tests.data.formats.mutations import mutated
 from llmops_assets_tests.data.formats.test_chatgpt import EXPORT
 from llmops_assets_tests.data.formats.test_conversations import PUBLIC as CONVERSATIONS
+from llmops_assets_tests.data.formats.test_eval_items import PUBLIC as EVAL_ITEMS
 from llmops_assets_tests.data.formats.test_preferences import PUBLIC as COMPARISONS
 
 CALL = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -35,6 +37,7 @@ CASES: list[tuple[str, Callable[[dict[str, Any]], object], dict[str, Any]]] = [
     ("sft: ChatGPT", parse_conversation, EXPORT),
     ("preferences: ChatGPT", lambda value: parse_comparisons(value, "chatgpt"), EXPORT),
     ("thumbs", parse_thumb, {**CONVERSATIONS[0][1], "label": True}),
+    *((f"eval: {name}", parse_eval_item, record) for name, record, *_ in EVAL_ITEMS),
     ("corpus", parse_text, {"text": "Words."}),
 ]
 

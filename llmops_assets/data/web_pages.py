@@ -1,0 +1,167 @@
+"""Web pages as Markdown: what a page says, with its headings, lists, tables and code, without its navigation."""
+
+import codecs
+import hashlib
+import re
+from functools import cache
+from typing import Any
+
+from llmops_assets.data.normalize import normalize_text
+from llmops_assets.data.records import Reason, RecordError
+from llmops_assets.errors import LlmopsError
+
+_DECLARED = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_PRESCANNED = 4096
+LARGEST_PAGE = 8 * 2**20
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# What browsers take these names for (https://encoding.spec.whatwg.org/#names-and-labels). A page whose declaration
+# could be read as ASCII is not in UTF-16.
+_MEANT = {
+    **dict.fromkeys(("ascii", "us-ascii", "iso-8859-1", "iso8859-1", "latin1", "latin-1"), "cp1252"),
+    **dict.fromkeys(("utf-16", "utf-16le", "utf-16be", "utf8", "unicode"), "utf-8"),
+    **dict.fromkeys(("gb2312", "gbk", "x-gbk"), "gb18030"),
+    **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis"), "cp932"),
+    **dict.fromkeys(("euc-kr", "ks_c_5601-1987", "korean"), "cp949"),
+    "big5": "big5hkscs",
+}
+_INLINE = frozenset(
+    (
+        *("a", "abbr", "b", "br", "cite", "code", "em", "i", "kbd", "mark", "q", "s"),
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+    )
+)
+# HTML lets pass what the tree does not take.
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_HEADING = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
+
+
+class MissingReaderError(LlmopsError):
+    """A package that reads files of one kind is not installed."""
+
+
+def read_page(raw: bytes) -> tuple[str, int]:
+    """Return (Markdown of a page's main content, place where its body begins); what comes before is its title.
+
+    The title is the heading that opens the content, or else the page's `<title>`. Broken HTML is read as browsers do.
+    Raises RecordError if the page has more than 8 MiB, its bytes are not in the encoding that it declares (UTF-8 if it
+    declares none), or it says nothing; and MissingReaderError without the package trafilatura.
+    """
+    try:
+        import trafilatura
+        from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue]  (etree is compiled)
+    except ImportError as error:
+        raise MissingReaderError(
+            "reading .html files needs the package trafilatura; install the extra `html` of this project"
+        ) from error
+    if len(raw) > LARGEST_PAGE:
+        raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of HTML, more than {LARGEST_PAGE:,}")
+    text = _decoded(raw)
+    parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
+    try:
+        page = html.document_fromstring(text.encode("utf-8", "surrogatepass"), parser=parser)
+    except (etree.ParserError, etree.XMLSyntaxError) as error:
+        raise RecordError(Reason.EMPTY, f"the page has no elements ({error})") from error
+    for second in list(page.itersiblings("html")):  # of a page whose first tag is broken
+        page.extend(list(second))
+    for element in page.iter():
+        element.text = _NO_XML.sub("", element.text) if element.text else None
+        element.tail = _NO_XML.sub("", element.tail) if element.tail else None
+    blank = f"blank-{hashlib.sha256(raw).hexdigest()[:16]}"
+    _mark_blank_lines(page, blank)
+    _mark_content(page)
+    title = normalize_text(" ".join(page.findtext(".//title", "").split()))
+    try:
+        found = trafilatura.extract(
+            page,
+            output_format="markdown",
+            include_comments=False,
+            include_tables=True,
+            favor_recall=True,
+            # Its other extractors know no headings and no code, and take up the navigation of short pages.
+            fast=True,
+            config=_short_pages_too(),
+        )
+    except RecursionError as error:
+        raise RecordError(Reason.INVALID_MARKUP, "its elements are nested too deeply") from error
+    content = re.sub(rf"^[ \t]*{blank}[ \t]*$", "", found or "", flags=re.MULTILINE).replace(blank, "")
+    content = normalize_text(content).strip("\n")
+    if not content.strip():
+        raise RecordError(Reason.EMPTY, "the page holds no text apart from navigation")
+    if title and not _HEADING.match(content):
+        content = f"# {title}\n\n{content}"
+    heading = _HEADING.match(content)
+    return content, heading.end() if heading else 0
+
+
+@cache
+def _short_pages_too() -> Any:
+    from trafilatura.settings import use_config
+
+    config = use_config()
+    config.set("DEFAULT", "MIN_EXTRACTED_SIZE", "1")
+    return config
+
+
+def _decoded(raw: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if raw.startswith(mark):
+            return _decode(raw.removeprefix(mark), encoding)
+    declared = _DECLARED.search(raw[:_PRESCANNED])
+    name = declared[1].decode("ascii", "replace").lower() if declared else "utf-8"
+    return _decode(raw, _MEANT.get(name, name))
+
+
+def _decode(raw: bytes, encoding: str) -> str:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not {encoding} ({error.reason})") from error
+    except LookupError as error:
+        raise RecordError(
+            Reason.INVALID_UTF8, f"the page declares the encoding {encoding!r}, which is unknown"
+        ) from error
+
+
+def _mark_content(page: Any) -> None:
+    """Make plain to the extraction what is content.
+
+    Passages of links are navigation to it, so that links come off what the page calls its main content; a page that
+    calls nothing so is one article. Pictures are left out, with figures that hold code or a table. Text in a box of
+    its own is a paragraph.
+    """
+    for element in page.xpath(".//nav | .//aside | .//*[@role='navigation'] | body/header | body/footer"):
+        element.drop_tree()
+    marked = page.xpath(".//main | .//article | .//*[@role='main']")
+    for link in dict.fromkeys(link for content in marked for link in content.iter("a")):
+        link.drop_tag()
+    for body in page.xpath("body") if not marked else ():
+        article = body.makeelement("article")
+        article.text, body.text = body.text, None
+        article.extend(list(body))
+        body.append(article)
+    for figure in page.xpath(".//figure[.//pre or .//table]"):
+        figure.tag = "div"
+    for box in page.xpath(".//div | .//figcaption"):
+        if all(child.tag in _INLINE for child in box.iterdescendants()) and box.text_content().strip():
+            box.tag = "p"
+
+
+def _mark_blank_lines(page: Any, blank: str) -> None:
+    """Give the empty lines of code a word, for the extraction leaves out lines without one."""
+    for block in list(page.iter("pre")):
+        for line_break in block.iter("br"):
+            line_break.tail = "\n" + (line_break.tail or "")
+        code = "".join(block.itertext())
+        for child in list(block):
+            block.remove(child)
+        block.text = None
+        block.append(block.makeelement("span"))
+        block[0].text = re.sub(r"(?<=\n)[ \t]*(?=\r?\n)", blank, code)
