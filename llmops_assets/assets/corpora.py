@@ -17,7 +17,7 @@ from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
