@@ -3,6 +3,7 @@
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
+from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
@@ -26,6 +27,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, "corpus"),
+        deps=eval_sets_deps(recipe),
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -44,12 +46,18 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
             spec = resolved(section, config)
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             inputs = {source.name: source_hash(source, base_dir) for source in spec.sources}
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="corpus",
                 spec=spec,
-                inputs={**inputs, "tokenizer": file_sha256(tokenizer_file), **card_input(recipe)},
+                inputs={
+                    **inputs,
+                    **eval_sets_input(eval_sets),
+                    "tokenizer": file_sha256(tokenizer_file),
+                    **card_input(recipe),
+                },
                 code_version=CODE_VERSION,
             )
 
@@ -57,9 +65,10 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 # numpy is for those who build, not for the code location, which imports this module.
                 from llmops_assets.data.corpus.building import build_corpus
 
+                items = items_file(eval_sets)
                 settings = CorpusSpec.model_validate(spec.model_dump(exclude={"sources"}))
                 summary = build_corpus(
-                    spec.sources, settings, tokenizer_file, slot.output, base_dir, data_workers.open()
+                    spec.sources, settings, tokenizer_file, slot.output, base_dir, items, data_workers.open()
                 )
                 facts = summarized_facts(recipe.name, "corpus", settings, spec.sources, summary)
                 write_card(slot.output, facts, recipe.card)

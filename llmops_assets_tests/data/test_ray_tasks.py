@@ -16,7 +16,7 @@ from llmops_assets.data.specs import CorpusSpec, PythonTopicsSource
 from llmops_assets.data.workers import workers_named
 tokenizer, out = map(Path, sys.argv[1:])
 spec = CorpusSpec(min_words=8, heldout_share=0.2)
-build_corpus([PythonTopicsSource(name="topics")], spec, tokenizer, out, out, workers_named("ray:2"))
+build_corpus([PythonTopicsSource(name="topics")], spec, tokenizer, out, out, workers=workers_named("ray:2"))
 import time
 deadline = time.monotonic() + 30
 while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:

@@ -86,7 +86,7 @@ def test_an_unknown_name_is_an_error_that_names_the_choices(name: str) -> None:
 
 def test_a_corpus_is_the_same_whoever_works_on_it(tmp_path: Path, tokenizer_file: Path, corpus: Path) -> None:
     spec = CorpusSpec(min_words=8, heldout_share=0.2)
-    build_corpus([PythonTopicsSource(name="topics")], spec, tokenizer_file, tmp_path, tmp_path, Processes(2))
+    build_corpus([PythonTopicsSource(name="topics")], spec, tokenizer_file, tmp_path, tmp_path, workers=Processes(2))
     files = sorted(path.name for path in corpus.iterdir())
     assert files == sorted(path.name for path in tmp_path.iterdir())
     for name in files:

@@ -11,9 +11,11 @@ from llmops_assets.data.contained_runs import CONTAINED_SHARE, RUN_WORDS
 from llmops_assets.data.corpus.balance import beyond_limit, token_limits
 from llmops_assets.data.corpus.chunks import Chunking
 from llmops_assets.data.corpus.documents import Documents, batches
+from llmops_assets.data.corpus.leaks import leaking
 from llmops_assets.data.corpus.rows import Rows, write_files
 from llmops_assets.data.corpus.screening import Screened, Screening
 from llmops_assets.data.corpus.splitting import contained, heldout, units
+from llmops_assets.data.decontamination import EvalIndex
 from llmops_assets.data.dedup import compare
 from llmops_assets.data.jsonl import write_json
 from llmops_assets.data.normalize import SpecialTokenGuard
@@ -36,14 +38,16 @@ def build_corpus(
     tokenizer_file: Path,
     out_dir: Path,
     base_dir: Path,
+    eval_items: Path | None = None,
     workers: Workers | None = None,
 ) -> DataSetSummary:
-    """Read, clean, filter, deduplicate, split, balance and chunk `sources` into the files of `DataSetFiles(out_dir)`.
+    """Read, clean, filter, deduplicate, split, chunk and balance `sources` into the files of `DataSetFiles(out_dir)`.
 
     train.jsonl holds chunks of at most `spec.chunk_tokens` tokens, heldout.jsonl whole documents, documents.jsonl every
     kept document with its split, quarantine.jsonl every rejected one, summary.json the returned summary. Groups and
-    clusters of similar documents never straddle the split, and a held-out document of which half is in train is
-    rejected. Same input, same bytes, whatever the `workers` (this process, if none are named).
+    clusters of similar documents never straddle the split, a held-out document of which half is in train is rejected,
+    and so is one of train that holds an item of the eval sets in `eval_items`. Same input, same bytes, whatever the
+    `workers` (this process, if none are named).
 
     In memory are some hundred bytes a document, a megabyte of text for each worker, and the runs of words of the
     held-out documents; the rest is on disk in `out_dir`, up to three times the size of the texts.
@@ -61,6 +65,9 @@ def build_corpus(
             quarantine.check(spec.max_quarantined_share, where="corpus")
             related = build.deduplicate()
             build.split(related)
+            if eval_items is not None:
+                build.decontaminate(EvalIndex.load(eval_items))
+            build.drop_contained()
             build.check_not_empty(files)
             build.cut()
             build.balance()
@@ -114,11 +121,22 @@ class CorpusBuild:
         groups = documents.groups[kept]
         self.unit_of = units(groups, [(int(place[left]), int(place[right])) for left, right in related])
         self.is_heldout[kept] = heldout(self.unit_of, groups, documents.draws[kept], self.spec.heldout_share)
-        train = np.flatnonzero(documents.kept & ~self.is_heldout).tolist()
-        for number, share in contained(documents, np.flatnonzero(self.is_heldout).tolist(), train, self.workers):
+
+    def decontaminate(self, index: EvalIndex) -> None:
+        """Drop the documents of train that hold an eval item; from the held-out ones nothing is learned."""
+        for number, leak in leaking(self.documents, self._train(), index, self.workers):
+            self.documents.drop(number, Reason.CONTAMINATED, str(leak), self.quarantine)
+
+    def drop_contained(self) -> None:
+        """Drop the held-out documents that train teaches word for word."""
+        documents, held = self.documents, np.flatnonzero(self.documents.kept & self.is_heldout).tolist()
+        for number, share in contained(documents, held, self._train(), self.workers):
             if share >= CONTAINED_SHARE:
                 detail = f"{share:.0%} of its runs of {RUN_WORDS} words occur in train"
                 documents.drop(number, Reason.CONTAINED_IN_TRAIN, detail, self.quarantine)
+
+    def _train(self) -> list[int]:
+        return np.flatnonzero(self.documents.kept & ~self.is_heldout).tolist()
 
     def cut(self) -> None:
         chunking = Chunking(self.counter, self.spec.chunk_tokens, self.spec.chunk_overlap)

@@ -10,8 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from llmops_assets.data.corpus.building import build_corpus
+from llmops_assets.data.formats.eval_items import EvalItem
+from llmops_assets.data.jsonl import write_jsonl
+from llmops_assets.data.records import Message
 from llmops_assets.data.specs import CorpusSpec, DataSetSummary, TextFilesSource
 from llmops_assets.data.tokens import TokenCounter
+from llmops_assets.data.workers import Processes, ThisProcess, Workers
 
 Files = Callable[..., TextFilesSource]
 WORDS = [f"{start}{end}" for start in ("ba", "ce", "di", "fo", "gu", "ha") for end in "bcdfghklmnprstvwz"]
@@ -140,3 +144,31 @@ def test_chunks_overlap_inside_a_document_and_never_beyond_it(
 def test_values_that_cannot_be_meant_are_refused(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CorpusSpec.model_validate(keys)
+
+
+@pytest.mark.parametrize("workers", [ThisProcess(), Processes(2)])
+def test_documents_of_train_that_hold_an_eval_item_are_left_out_and_others_not(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files, workers: Workers
+) -> None:
+    texts = [_text(n) for n in range(60)]
+    source = files_source("docs.jsonl", *_lines(texts))
+    _, before = _built([source], tokenizer_file, tmp_path)
+    asked, known = (next(d for d in before["documents"] if d["split"] == side) for side in ("train", "heldout"))
+    items = tmp_path / "items.jsonl"
+    quotes = {"a": asked["text"].split()[10:40], "b": known["text"].split()[10:40]}
+    made = [
+        EvalItem(name, (Message("user", " ".join(words)),), ("yes",), "messages", source="own", origin="own.jsonl:1")
+        for name, words in quotes.items()
+    ]
+    write_jsonl(items, (item.to_row() for item in made))
+
+    spec = CorpusSpec(min_words=5, heldout_share=0.2, chunk_tokens=64)
+    summary = build_corpus([source], spec, tokenizer_file, tmp_path / "out", tmp_path, items, workers)
+
+    assert summary.quarantined == {"contaminated": 1}
+    [entry] = _rows(tmp_path / "out" / "quarantine.jsonl")
+    assert (
+        entry["line"] == int(before["train"][4]["origin"].rpartition(":")[2]) and "holds eval item a" in entry["detail"]
+    )
+    assert _rows(tmp_path / "out" / "heldout.jsonl") == before["heldout"]
+    assert not any(row["group"] == asked["group"] for row in _rows(tmp_path / "out" / "train.jsonl"))
