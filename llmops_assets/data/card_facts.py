@@ -102,7 +102,7 @@ def preference_facts(
                 }
                 for source in sources
             ],
-            "What was left out": _counts("reason", sets.get("quarantined", {})),
+            "What was left out": _counts("reason", summary["quarantined"]),
             "Processing": _settings(settings),
         },
         gaps=gaps,

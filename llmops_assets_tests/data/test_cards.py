@@ -87,6 +87,7 @@ def test_gaps_name_missing_licences_revisions_and_simulated_votes() -> None:
         "heldout": 5,
         "rater_kinds": {"simulated": 30},
         "contains_simulated_votes": True,
+        "quarantined": {"contaminated": 2},
         "data_sets": {"licenses": {"orca": "unknown"}, "pairs": {"orca": 15}, "chosen_is_longer": {"orca": 0.9}},
     }
     facts = preference_facts("lane", SftSetSpec(), [source], summary)
@@ -94,6 +95,7 @@ def test_gaps_name_missing_licences_revisions_and_simulated_votes() -> None:
     assert "40 pairs to train on" in gaps and "simulated votes" in gaps
     assert "licence is not stated for orca" in gaps and "No revision is pinned for orca" in gaps
     assert facts.tables["Sources"][0]["chosen is longer"] == "90.0%"
+    assert facts.tables["What was left out"] == [{"reason": "contaminated", "rows": 2}]
 
 
 def test_a_thumbs_set_has_a_card_with_its_counts() -> None:
