@@ -239,6 +239,41 @@ def _preview_file(file: Path, count: int, first: int, kind: Any, layout: str) ->
 
 
 @cli.command()
+@click.argument("recipe")
+@click.argument("asset")
+@_readable
+def card(recipe: str, asset: str) -> None:
+    """Print the data card of a lane's corpus, sft_set, preference_set or thumbs_set; docs/sets.md."""
+    import dagster as dg
+
+    from llmops_assets.assets.set_versions import card_of
+    from llmops_assets.resources.defaults import artifact_store
+
+    with dg.DagsterInstance.get() as instance:
+        click.echo(card_of(instance, artifact_store(), _recipe(recipe), asset))
+
+
+@cli.command()
+@click.argument("recipe")
+@click.argument("asset")
+@click.argument("old", required=False)
+@click.argument("new", required=False)
+@_readable
+def diff(recipe: str, asset: str, old: str | None, new: str | None) -> None:
+    """Print what differs between two versions of a lane's data set, by default the last two; docs/sets.md.
+
+    OLD and NEW are beginnings of data versions, as the asset page shows them, or of artifact fingerprints.
+    """
+    import dagster as dg
+
+    from llmops_assets.assets.set_versions import diff_text
+    from llmops_assets.resources.defaults import artifact_store
+
+    with dg.DagsterInstance.get() as instance:
+        click.echo(diff_text(instance, artifact_store(), _recipe(recipe), asset, old, new))
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--as", "kind", default=None, type=click.Choice(KINDS))
 @click.option("--format", "layout", default="auto", show_default=True, help="Layout of the records; docs/data.md.")

@@ -7,6 +7,7 @@ from llmops_assets.assets.checks import (
     no_eval_leak_check,
     no_train_eval_overlap_check,
     sealed_prompts_check,
+    usual_size_check,
     votes_of_one_kind_check,
 )
 from llmops_assets.assets.corpora import corpus_asset
@@ -43,11 +44,11 @@ def lane(recipe: Recipe) -> dg.Definitions:
     schedules: list[dg.ScheduleDefinition] = []
     if recipe.corpus is not None:
         assets.append(corpus_asset(recipe, recipe.corpus))
-        checks.append(no_train_eval_overlap_check(recipe, "corpus"))
+        checks += [no_train_eval_overlap_check(recipe, "corpus"), usual_size_check(recipe, "corpus")]
     assets += generated_assets(recipe)
     if recipe.sft_set is not None:
         assets.append(sft_set_asset(recipe, recipe.sft_set))
-        checks.append(no_train_eval_overlap_check(recipe, "sft_set"))
+        checks += [no_train_eval_overlap_check(recipe, "sft_set"), usual_size_check(recipe, "sft_set")]
     if recipe.thumbs_set is not None:
         assets.append(thumbs_set_asset(recipe, recipe.thumbs_set))
     for name, stage in recipe.stages.items():
@@ -63,7 +64,11 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.dpo is not None and recipe.preferences is not None:
         assets += [preference_votes_asset(recipe), preference_set_asset(recipe, recipe.preferences)]
         assets += [preference_report_asset(recipe, recipe.preferences), reference_log_probs_asset(recipe, recipe.dpo)]
-        checks += [votes_of_one_kind_check(recipe), sealed_prompts_check(recipe)]
+        checks += [
+            votes_of_one_kind_check(recipe),
+            sealed_prompts_check(recipe),
+            usual_size_check(recipe, "preference_set"),
+        ]
         job = dpo_job(recipe)
         jobs.append(job)
         sensors.append(enough_preferences_sensor(recipe, recipe.preferences, job))

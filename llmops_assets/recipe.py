@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
+from llmops_assets.data.cards import CardSpec
 from llmops_assets.data.eval_sets import EvalSetsSpec
 from llmops_assets.data.generation.specs import GroundedSpec, InstructionsSpec, LocalSpec
 from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource, Sources
+from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
 from llmops_assets.errors import LlmopsError
@@ -94,7 +95,7 @@ class CorpusSection(CorpusSpec):
 class SftSection(SftSetSpec):
     """The lane's SFT set: where conversations come from and how they are processed."""
 
-    sources: Sources[SftSource]
+    sources: SftSources
 
 
 class PreferencesSection(PreferenceSpec):
@@ -112,6 +113,7 @@ class Recipe(BaseModel):
     description: str = Field(min_length=1, description="Shown as the group's text in the Dagster UI.")
     owners: list[str] = Field(default=["team:llmops"], description="E-mail addresses or `team:name`.")
     base_model: BaseModelSpec
+    card: CardSpec = Field(default=CardSpec(), description="What people have to say about the data, for their cards.")
     corpus: CorpusSection | None = None
     instructions: InstructionsSpec | None = None
     grounded_pairs: GroundedSpec | None = None

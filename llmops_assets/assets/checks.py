@@ -7,6 +7,7 @@ from llmops_assets.assets.eval_sets import NAME as EVAL_SETS
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.assets.preference_sets import read_rows
 from llmops_assets.data.contamination import overlap
+from llmops_assets.data.size_guidance import GUIDANCE, size_remark
 from llmops_assets.feedback.export import sealed_prompts_in
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore
@@ -54,6 +55,30 @@ def sealed_prompts_check(recipe: Recipe) -> dg.AssetChecksDefinition:
         return dg.AssetCheckResult(passed=not found, metadata={"sealed_prompts_in_train": len(found)})
 
     return sealed_prompts_stay_sealed
+
+
+def usual_size_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
+    """Return the check that warns when a set is smaller than guides advise; it blocks nothing."""
+
+    @dg.asset_check(
+        asset=asset_key(recipe.name, asset),
+        name="usual_size",
+        description=f"As much to train on as guides name: {GUIDANCE[asset].range_text}. A warning, never a block.",
+    )
+    def usual_size(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
+        with readable_errors():
+            summary = latest_artifact(context.instance, artifacts, recipe.name, asset).manifest.summary
+        # A corpus is measured in tokens; the summary of a preference set is its counts.
+        count = summary.get("tokens" if asset == "corpus" else "counts", summary)["train"]
+        remark = size_remark(asset, count)
+        return dg.AssetCheckResult(
+            passed=remark.enough,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=remark.sentence,
+            metadata={GUIDANCE[asset].unit: count},
+        )
+
+    return usual_size
 
 
 def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:

@@ -1,7 +1,5 @@
 """The corpus asset: documents in, a filtered, deduplicated, chunked CPT corpus with a held-out split out."""
 
-import json
-
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
@@ -9,6 +7,9 @@ from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, ev
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
+from llmops_assets.assets.set_pages import card_input, length_tables, set_page, sources_table
+from llmops_assets.data.card_facts import summarized_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import CorpusSpec, DataSetSummary
 from llmops_assets.recipe import CorpusSection, Recipe
@@ -17,7 +18,7 @@ from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
@@ -51,7 +52,12 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 recipe=recipe.name,
                 asset="corpus",
                 spec=spec,
-                inputs={**inputs, **eval_sets_input(eval_sets), "tokenizer": file_sha256(tokenizer_file)},
+                inputs={
+                    **inputs,
+                    **eval_sets_input(eval_sets),
+                    "tokenizer": file_sha256(tokenizer_file),
+                    **card_input(recipe),
+                },
                 code_version=CODE_VERSION,
             )
 
@@ -64,16 +70,20 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 summary = build_corpus(
                     spec.sources, settings, tokenizer_file, slot.output, base_dir, items, data_workers.open()
                 )
+                facts = summarized_facts(recipe.name, "corpus", settings, spec.sources, summary)
+                write_card(slot.output, facts, recipe.card)
                 return Built(summary=summary.model_dump(mode="json"))
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
         return materialized(
             artifact,
             reused=reused,
             metadata=data_set_metadata(artifact.manifest.summary)
             | {
                 "examples": example_rows(artifact.folder / "train.jsonl", lambda row: row["text"][:600]),
-            },
+            }
+            | page,
         )
 
     return corpus
@@ -92,7 +102,8 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "quarantine_reasons": counts_table(summary.quarantined),
         **({"masked": counts_table(summary.masked)} if summary.masked else {}),
         **({"languages": counts_table(summary.languages)} if summary.languages else {}),
-        "sources": dg.MetadataValue.md("```json\n" + json.dumps(summary.sources, indent=2) + "\n```"),
+        "sources": sources_table(summary),
+        **length_tables(summary),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),
         **({"generators": counts_table(summary.generators)} if summary.generators else {}),
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),

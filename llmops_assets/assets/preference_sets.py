@@ -15,6 +15,9 @@ from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, ev
 from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.data.card_facts import preference_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.preference_pairs import (
     PairIntake,
     PairSourcesSpec,
@@ -107,6 +110,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                     "pairs": _pairs_version(selection),
                     "left_out": row_hash([vote.model_dump() for vote in selection.left_out]),
                     **_data_set_inputs(sets, base_dir, recipe),
+                    **card_input(recipe),
                     **eval_sets_input(eval_sets),
                 },
                 code_version=CODE_VERSION,
@@ -115,9 +119,13 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
             def build(slot: BuildSlot) -> Built:
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
                 limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
-                return Built(summary=_write(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items))
+                kept = _write(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items)
+                sources = [] if sets is None else sets.sources
+                write_card(slot.output, preference_facts(recipe.name, spec, sources, kept), recipe.card)
+                return Built(summary=kept)
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
         summary = artifact.manifest.summary
         return materialized(
             artifact,
@@ -132,6 +140,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
+                **page,
             },
         )
 

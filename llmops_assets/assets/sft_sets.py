@@ -10,6 +10,9 @@ from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, ev
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import example_rows
+from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.data.card_facts import summarized_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.sft_set import build_sft_set
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import ExtractedSource, GeneratedSource, SftSetSpec
@@ -73,6 +76,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                     **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     "chat_template": recipe.base_model.template_digest(),
+                    **card_input(recipe),
                 },
                 code_version=CODE_VERSION,
             )
@@ -90,11 +94,14 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                     {kind: artifact.folder for kind, artifact in sets.items()},
                     items,
                 )
+                facts = summarized_facts(recipe.name, "sft_set", settings, spec.sources, summary)
+                write_card(slot.output, facts, recipe.card)
                 return Built(summary=summary.model_dump(mode="json"))
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
             examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
-        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples}
+        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples} | page
         return materialized(artifact, reused=reused, metadata=metadata)
 
     return sft_set

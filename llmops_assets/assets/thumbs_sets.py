@@ -6,6 +6,9 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
+from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.data.card_facts import thumbs_facts
+from llmops_assets.data.cards import write_card
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
 from llmops_assets.recipe import Recipe
@@ -13,7 +16,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinition:
@@ -42,15 +45,19 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                     **{source.name: source_hash(source, base_dir) for source in section.sources},
                     **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
+                    **card_input(recipe),
                 },
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
                 items = items_file(eval_sets)
-                return Built(summary=build_thumbs_set(section, tokenizer_file, slot.output, base_dir, items))
+                summary = build_thumbs_set(section, tokenizer_file, slot.output, base_dir, items)
+                write_card(slot.output, thumbs_facts(recipe.name, section, section.sources, summary), recipe.card)
+                return Built(summary=summary)
 
             artifact, reused = build_once(artifacts, request, build)
+            page = set_page(context.instance, artifacts, artifact)
         summary = artifact.manifest.summary
         return materialized(
             artifact,
@@ -59,6 +66,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 "dagster/row_count": summary["train"],
                 "thumbs": counts_table({"up": summary["up"], "down": summary["down"]}),
                 "quarantined": counts_table(summary["quarantined"]),
+                **page,
             },
         )
 

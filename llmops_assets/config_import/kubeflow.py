@@ -24,7 +24,8 @@ from llmops_assets.config_import.shared_keys import (
     put_pairs,
     require_section,
 )
-from llmops_assets.config_import.values import Unusable, flag, one_of, text
+from llmops_assets.config_import.values import Unusable, flag, integer, one_of, text
+from llmops_assets.data.formats.texts import class_of
 from llmops_assets.data.inspection import read_uniform
 from llmops_assets.errors import LlmopsError
 
@@ -160,7 +161,15 @@ def _data(joined: Joined, stage: str, file: Path, place: Place) -> None:
         return
     draft.put("sft_set.sources", [spec], "data", joined.settings["data"])
     draft.put("sft_set.max_tokens", 2048)
-    draft.put("sft_set.eval_share", 0.1, "held out for the gate, never trained on")
+    per_class = joined.get("val_per_class", integer, 0)
+    if per_class and not all(class_of(row, None) for row in rows or read_rows(path)):
+        joined.refuse("val_per_class", f"not every row of {path} has a text under `category` that names its class")
+    elif per_class:
+        draft.put("sft_set.val_per_class", per_class, "val_per_class", joined.settings["val_per_class"])
+        joined.tell("val_per_class", "translated", f"-> sft_set.val_per_class: {per_class}, drawn by hash")
+    else:
+        draft.put("sft_set.eval_share", 0.1, "held out for the gate, never trained on")
+        joined.tell("val_per_class", "unread", "is 0; the lane holds out a tenth of the questions")
     joined.tell("data", "translated", f"-> sft_set.sources: {spec['pattern']}")
 
 
@@ -185,10 +194,18 @@ def _conversations(path: Path, place: Place) -> tuple[Path, list[dict[str, Any]]
     if path.suffix == ".jsonl" and all(is_lane_conversation(row) for row in rows):
         return path, None
     if all(is_lane_conversation(row) for row in rows):
-        return place.data_file("sft_set", "training-data"), [{"messages": row["messages"]} for row in rows]
+        messages = [{"messages": row["messages"]} for row in rows]
+        return place.data_file("sft_set", "training-data"), _with_classes(messages, rows)
     for question, answer in _PAIRS:
         if rows and {question, answer} <= rows[0].keys():
-            return place.data_file("sft_set", "training-data"), read_pairs(path, question, answer)
+            pairs = read_pairs(path, question, answer)
+            return place.data_file("sft_set", "training-data"), _with_classes(pairs, rows)
     raise Unusable(
         f"{path} has rows of {sorted(rows[0]) if rows else 'nothing'}; messages or prompt and completion fit"
     )
+
+
+def _with_classes(conversations: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the conversations with the classes that their rows are of."""
+    classes = ((each, class_of(row, None)) for each, row in zip(conversations, rows, strict=True))
+    return [each if name is None else {**each, "category": name} for each, name in classes]

@@ -1,6 +1,6 @@
 """The Kubeflow pipeline's parameters as a table. Adding a parameter is one line."""
 
-from llmops_assets.config_import.rules import Goes, Joint, KeyTable, Only, Refused, Rule, Unneeded
+from llmops_assets.config_import.rules import CHAT, Goes, Joint, KeyTable, Refused, Rule, Unneeded
 from llmops_assets.config_import.values import integer
 
 _REPORT = "the report of a lane measures its own held-out conversations; remove it, and score this outside the lane"
@@ -17,7 +17,7 @@ _KEYS: dict[str, Rule] = {
     "document": Unneeded("is what the pipeline's last step answers; ask the served model"),
     "prompt": Unneeded("is what the pipeline's last step answers; ask the served model"),
     "eval_data": Refused(f"a lane splits its evaluation set off its data, apart by question: {_REPORT}"),
-    "val_per_class": Only((0,), f"conversations have no classes: {_REPORT}"),
+    "val_per_class": Joint("sft_set.val_per_class, by the `category` of each row", CHAT),
     "use_logit_kd": Joint("true -> method: logits, false -> method: sequence", frozenset({"kd"})),
     # No parameter of theirs: on the command line it says how many GPUs there are.
     "num_processes": Goes("stage.num_processes", integer),

@@ -8,6 +8,8 @@ from typing import Any
 
 from llmops_assets.data.normalize import comparison_key
 
+_SHORTEST_TELLING_ANSWER = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
@@ -64,5 +66,13 @@ def _features(row: dict[str, Any], *, scored_only: bool) -> list[tuple[str, str]
         return [*features, ("text", comparison_key(row["text"]))]
     question = next(turn["content"] for turn in row["messages"] if turn["role"] == "user")
     answers = [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
-    scored = answers[-1:] if scored_only else answers
+    scored = [text for text in answers[-1:] if telling(text, row.get("class"))] if scored_only else answers
     return [*features, ("question", comparison_key(question)), *(("answer", comparison_key(text)) for text in scored)]
+
+
+def telling(answer: str, class_name: str | None) -> bool:
+    """Return whether it gives a held-out answer away that train has the same one.
+
+    A label, or another answer of few words, is right for many records of a class, and train must hold it too.
+    """
+    return class_name is None or len(answer.split()) >= _SHORTEST_TELLING_ANSWER

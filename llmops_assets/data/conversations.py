@@ -24,7 +24,7 @@ from llmops_assets.data.specs import (
     HubConversationsSource,
     SftSetSpec,
 )
-from llmops_assets.data.splits import Split
+from llmops_assets.data.splits import Sample, Split
 from llmops_assets.data.tokens import TokenCounter
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ConversationIntake:
         self.licenses: dict[str, str] = {}
         self.formats: dict[str, Counter[str]] = {}
         self._spec = spec
-        self._counter = counter
+        self.counter = counter
         self._guard = SpecialTokenGuard(counter.special_tokens)
         self._first: dict[str, str] = {}
 
@@ -51,13 +51,21 @@ class ConversationIntake:
         """Take in the conversations of files or of a hub data set; raises MissingSourceError."""
         self.licenses[source.name] = license_of(source)
         formats = self.formats[source.name] = Counter()
+        # Of a hub data set `max_records` are drawn before they are read.
+        limit = source.max_records if isinstance(source, ConversationFilesSource) else None
+        sample: Sample[Conversation] | None = None if limit is None else Sample(limit, seed=0)
         for record in read_sft_source(source, base_dir):
             self.quarantine.read[source.name] += 1
             if isinstance(record, QuarantinedRecord):
                 self.quarantine.add(record)
             else:
                 formats[record.layout] += 1
-                self._take(record)
+                if sample is None:
+                    self._take(record)
+                else:
+                    sample.offer(record, record.id)
+        for record in sample.items() if sample is not None else ():
+            self._take(record)
 
     def extract(self, source: ExtractedSource, corpus_dir: Path | None) -> dict[str, Split]:
         """Take in what the corpus gives; return the split of all its groups. Raises MissingSourceError."""
@@ -67,7 +75,7 @@ class ConversationIntake:
             document = SourceText.from_row(row)
             splits[document.group] = document.split
             licenses.add(row["license"])
-            found = extract(document, self._counter.count, self._spec.seed)
+            found = extract(document, self.counter.count, self._spec.seed)
             self.documents_without_answer[source.name] += not found
             for conversation in found:
                 self.quarantine.read[source.name] += 1
@@ -101,7 +109,7 @@ class ConversationIntake:
     def _take(self, conversation: Conversation) -> None:
         conversation = self._with_system_prompt(self._guarded(conversation))
         digest = row_hash([message.to_row() for message in conversation.messages])
-        tokens = self._counter.count_conversation(conversation.messages)
+        tokens = self.counter.count_conversation(conversation.messages)
         if digest in self._first:
             detail = f"the same conversation is {self._first[digest]}"
             self.quarantine.add(rejected(conversation, Reason.EXACT_DUPLICATE, detail))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
-from llmops_assets.data.formats.texts import optional_name, parse_text
+from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.jsonl import JsonLine, excerpt
 from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, read_records
@@ -156,6 +156,7 @@ def conversation_of(
     *,
     identity: str | None = None,
     group: str | None = None,
+    class_name: str | None = None,
 ) -> Conversation:
     """Return a conversation of a data set. All that open with the same question are one group, if none is named."""
     question = next(message.content for message in messages if message.role == "user")
@@ -168,6 +169,7 @@ def conversation_of(
         generator="dataset",
         spans=(None,) * sum(message.role == "assistant" for message in messages),
         layout=layout,
+        class_name=class_name,
     )
 
 
@@ -185,9 +187,11 @@ def _conversation(entry: JsonLine, name: str, source: ConversationFilesSource) -
     try:
         layout, messages = parse_conversation(entry.value, source.format)
         identity, group = optional_name(entry.value, "id"), optional_name(entry.value, "group")
+        class_name = class_of(entry.value, source.class_key)
     except RecordError as error:
         return _rejected(error, entry, name, source)
-    return conversation_of(messages, layout, source.name, f"{name}:{entry.line}", identity=identity, group=group)
+    origin = f"{name}:{entry.line}"
+    return conversation_of(messages, layout, source.name, origin, identity=identity, group=group, class_name=class_name)
 
 
 def _rejected(error: RecordError, entry: JsonLine, name: str, source: FilesSource) -> QuarantinedRecord:

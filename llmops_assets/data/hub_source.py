@@ -11,7 +11,7 @@ from llmops_assets.data.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
-from llmops_assets.data.formats.texts import parse_text
+from llmops_assets.data.formats.texts import class_of, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.named_sets import resolved
@@ -36,7 +36,8 @@ def hash_hub(source: HubSource, base_dir: Path) -> str:
     source = resolved(source)
     folder = base_dir / source.dataset
     content = _hash_folder(folder) if folder.is_dir() else f"{source.dataset}@{_commit(source)}"
-    selection = source.model_dump(exclude={"name", "dataset", "revision", "license", "kind"})
+    told_otherwise = {"name", "dataset", "revision", "license", "kind", "weight", "max_repeats"}
+    selection = source.model_dump(exclude=told_otherwise)
     return hashlib.sha256(f"{content}\0{canonical_json(selection)}".encode()).hexdigest()
 
 
@@ -57,8 +58,9 @@ def read_hub_conversations(
 ) -> Iterator[Conversation | QuarantinedRecord]:
     """Yield the conversations in `source.column`, a list of turns, or in whole rows of the layout `source.format`."""
     source = resolved(source)
-    for number, row in _rows(source, base_dir, source.column):
+    for number, row in _rows(source, base_dir, source.column, source.class_key):
         try:
+            class_name = class_of(row, source.class_key)
             if source.column is None:
                 layout, messages = parse_conversation(row, source.format)
             else:
@@ -67,7 +69,7 @@ def read_hub_conversations(
             yield _rejected(error, source, number, row)
             continue
         origin = f"{source.dataset}/{source.split}:{number}"
-        yield conversation_of(messages, layout, source.name, origin)
+        yield conversation_of(messages, layout, source.name, origin, class_name=class_name)
 
 
 def read_hub_comparisons(
@@ -102,16 +104,18 @@ def _rejected(error: RecordError, source: HubSource, number: int, row: Row) -> Q
     return QuarantinedRecord(source.name, origin, number, error.reason, str(error), excerpt(str(row)))
 
 
-def _rows(source: HubSource, base_dir: Path, column: str | None) -> Iterator[tuple[int, Row]]:
+def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | None = None) -> Iterator[tuple[int, Row]]:
     """Yield (1-based number, row) of the rows to use: `max_records` of them, drawn by the hash of their content."""
     loaded = _loaded(source, base_dir)
     if column is not None:
-        if column not in (loaded.column_names or []):
-            raise MissingSourceError(
-                f"source '{source.name}': data set {source.dataset} has no column '{column}'; "
-                f"it has {loaded.column_names}. Set `column` to one of these"
-            )
-        loaded = loaded.select_columns([column])
+        columns = {column: "column"} if also is None else {column: "column", also: "class_key"}
+        for name, key in columns.items():
+            if name not in (loaded.column_names or []):
+                raise MissingSourceError(
+                    f"source '{source.name}': data set {source.dataset} has no column '{name}'; "
+                    f"it has {loaded.column_names}. Set `{key}` to one of these"
+                )
+        loaded = loaded.select_columns(list(columns))
     numbers: Any = range(len(loaded))
     if source.max_records is not None:
         hashes = [_draw_key(row) for row in loaded]

@@ -12,7 +12,7 @@ from llmops_assets.data.formats.eval_items import LAYOUTS as EVAL_LAYOUTS
 from llmops_assets.data.formats.eval_items import parse_eval_item
 from llmops_assets.data.formats.preferences import LAYOUTS as PREFERENCE_LAYOUTS
 from llmops_assets.data.formats.preferences import parse_comparisons
-from llmops_assets.data.formats.texts import optional_name, parse_text
+from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.jsonl import JsonLine, excerpt
 from llmops_assets.data.record_files import RECORD_SUFFIXES, kind_of, read_records
@@ -64,8 +64,8 @@ def read_uniform(
     """Return a report, which fills as the rows are taken, and the records of a file in the layout of their kind.
 
     Rows are `{"text"}`, `{"messages"}`, `{"messages", "label"}`, `{"prompt", "chosen", "rejected"}`, or `{"id",
-    "prompt", "answers", ...}` of an eval item; documents and conversations keep their own `id` and `group`. Without
-    `kind`, the keys of the first record that has any tell it.
+    "prompt", "answers", ...}` of an eval item; documents and conversations keep their own `id` and `group`, and
+    conversations their `category`. Without `kind`, the keys of the first record that has any tell it.
 
     Raises UnknownKind if a layout does not belong to the kind or the file cannot hold records, and UnreadableFileError.
     """
@@ -134,7 +134,9 @@ def _text(value: Mapping[str, Any], _: str) -> tuple[str, list[Row]]:
 
 def _conversation(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:
     name, messages = parse_conversation(value, layout)
-    return name, [{"messages": [message.to_row() for message in messages]}]
+    class_name = class_of(value, None)
+    category = {} if class_name is None else {"category": class_name}
+    return name, [{"messages": [message.to_row() for message in messages], **category}]
 
 
 def _thumb(value: Mapping[str, Any], layout: Any) -> tuple[str, list[Row]]:

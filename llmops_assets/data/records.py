@@ -217,7 +217,7 @@ class Span:
 class Conversation:
     """Messages that end with the assistant; `spans` has an entry per assistant turn, None if it is not extracted.
 
-    `layout` is the name of the format that the record was read in.
+    `layout` is the name of the format that the record was read in, `class_name` the class that it says it is of.
     """
 
     id: str
@@ -228,6 +228,7 @@ class Conversation:
     generator: str
     spans: tuple[Span | None, ...]
     layout: str = "messages"
+    class_name: str | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return the conversation as a row of train.jsonl or heldout.jsonl."""
@@ -239,6 +240,7 @@ class Conversation:
             "group": self.group,
             "generator": self.generator,
             "spans": [span.to_row() if span else None for span in self.spans],
+            **({"class": self.class_name} if self.class_name is not None else {}),
         }
 
 

@@ -1,22 +1,19 @@
 """Builds an SFT set: conversations in, train and eval splits of `messages` out, nothing rejected without a reason."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from llmops_assets.data.conversations import (
-    ConversationIntake,
-    answer_keys,
-    corpus_documents,
-    generated_rows,
-    question_key,
-    rejected,
-    without_leaks,
-)
+from llmops_assets.data.conversation_duplicates import without_near_duplicates
+from llmops_assets.data.conversations import ConversationIntake, corpus_documents, generated_rows, without_leaks
 from llmops_assets.data.jsonl import write_json, write_jsonl
+from llmops_assets.data.mixing import Mix, asked_shares, mix
 from llmops_assets.data.qa_extraction import GENERATOR
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason, row_hash
+from llmops_assets.data.set_sides import Sides, classes_of, split_conversations
+from llmops_assets.data.set_statistics import conversation_statistics
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import (
     DataSetFiles,
@@ -26,7 +23,7 @@ from llmops_assets.data.specs import (
     SftSetSpec,
     SftSource,
 )
-from llmops_assets.data.splits import Split, pick, split_groups
+from llmops_assets.data.splits import Split, pick
 from llmops_assets.data.tokens import TokenCounter, token_histogram, tokens_per_row
 from llmops_assets.errors import LlmopsError
 
@@ -48,12 +45,13 @@ def build_sft_set(
     """Read or extract conversations into the files of `DataSetFiles(out_dir)`; heldout.jsonl is the eval set.
 
     Extracted and grounded pairs are on the side on which the corpus in `corpus_dir` has their document, so that what
-    eval asks about is new to the CPT adapter and to the SFT adapter; all others are split by group. No group, question
-    or answer of eval is in train. `generated` has the folder of each kind of generated set. Train holds no item of the
-    eval sets in `eval_items`; the eval split may, for nothing is learned from it. Same input, same bytes.
+    eval asks about is new to the CPT adapter and to the SFT adapter; all others are split by group, or per class. No
+    group, question or answer of eval is in train. `generated` has the folder of each kind of generated set. Train holds
+    no item of the eval sets in `eval_items`; the eval split may, for nothing is learned from it. Every conversation
+    that was read is in a split, in quarantine, or counted by source as `not_drawn`. Same input, same bytes.
 
-    Raises MissingSourceError, QuarantineLimitError, or EmptySftSetError with the counts by reason; the quarantine is
-    then written.
+    Raises MissingSourceError and NoClassesError; and QuarantineLimitError, EmptySourceError, or EmptySftSetError with
+    the counts by reason, when the quarantine is written.
     """
     files = DataSetFiles(folder=out_dir)
     intake = ConversationIntake(spec, TokenCounter(tokenizer_file))
@@ -65,41 +63,52 @@ def build_sft_set(
             splits |= intake.read_generated(source, (generated or {})[source.kind])
         else:
             intake.read(source, base_dir)
-    splits |= split_groups((c.group for c in intake.kept if c.group not in splits), spec.eval_share, spec.seed)
-    train = [c for c in intake.kept if splits[c.group] == "train"]
+    kept = intake.kept
+    if spec.near_duplicate_threshold is not None:
+        kept = without_near_duplicates(kept, spec.near_duplicate_threshold, intake.quarantine)
+    sides = split_conversations(kept, splits, spec, intake.quarantine)
     if eval_items is not None:
         # numpy is for those who build, not for the code location, which imports this module.
         from llmops_assets.data.decontamination import EvalIndex
 
-        train = without_leaks(train, EvalIndex.load(eval_items), intake.quarantine)
-    heldout = _unseen([c for c in intake.kept if splits[c.group] == "heldout"], train, intake.quarantine)
-    train = pick(train, spec.max_examples, spec.seed, key=lambda c: c.id)
-    heldout = pick(heldout, spec.max_eval_examples, spec.seed, key=lambda c: c.id)
+        sides = Sides(without_leaks(sides.train, EvalIndex.load(eval_items), intake.quarantine), sides.heldout)
     intake.quarantine.write(files.quarantine)
     intake.quarantine.check(spec.max_quarantined_share, where="sft_set")
-    if not train or not heldout:
-        raise EmptySftSetError(_empty(train, heldout, intake.quarantine, files))
-    write_jsonl(files.train, ({**c.to_row(), "tokens": intake.tokens[c.id]} for c in train))
-    write_jsonl(files.heldout, ({**c.to_row(), "tokens": intake.tokens[c.id]} for c in heldout))
+    if not sides.train or not sides.heldout:
+        raise EmptySftSetError(_empty(sides.train, sides.heldout, intake.quarantine, files))
+    mixed = _mixed(sides.train, sources, spec, intake)
+    write_jsonl(files.train, _rows(mixed.rows, intake))
+    write_jsonl(files.heldout, _rows([(conversation, 1) for conversation in sides.heldout], intake))
     hashes = {source.name: _hash(source, corpus_dir, base_dir, generated or {}) for source in sources}
-    summary = _summary(hashes, intake, train, heldout)
+    shares = asked_shares(sources)
+    statistics = conversation_statistics(
+        [c for c, _ in mixed.rows], [intake.tokens[c.id] for c, _ in mixed.rows], intake.counter
+    )
+    summary = _summary(hashes, intake, [c for c, _ in mixed.rows], sides.heldout).model_copy(
+        update={
+            "shares": shares,
+            "shares_limited_by": mixed.limited_by if shares else None,
+            "val_per_class": spec.val_per_class,
+            "statistics": statistics,
+        }
+    )
     write_json(out_dir / "summary.json", summary.model_dump(mode="json"))
     return summary
 
 
-def _unseen(heldout: list[Conversation], train: list[Conversation], quarantine: Quarantine) -> list[Conversation]:
-    """Return the held-out conversations whose first question and last answer train has in no turn."""
-    questions = {question_key(conversation): conversation.id for conversation in train}
-    answers = {key: conversation.id for conversation in train for key in answer_keys(conversation)}
-    kept: list[Conversation] = []
-    for conversation in heldout:
-        twin = questions.get(question_key(conversation)) or answers.get(answer_keys(conversation)[-1])
-        if twin is None:
-            kept.append(conversation)
-        else:
-            detail = f"the question or the answer is that of {twin}"
-            quarantine.add(rejected(conversation, Reason.CONTAINED_IN_TRAIN, detail))
-    return kept
+def _mixed(
+    train: list[Conversation], sources: Sequence[SftSource], spec: SftSetSpec, intake: ConversationIntake
+) -> Mix:
+    if asked_shares(sources):
+        return mix(train, intake.tokens, sources, spec.max_examples, spec.seed)
+    return Mix([(c, 1) for c in pick(train, spec.max_examples, spec.seed, key=lambda c: c.id)], "max_examples")
+
+
+def _rows(rows: Sequence[tuple[Conversation, int]], intake: ConversationIntake) -> Iterator[dict[str, Any]]:
+    """Yield rows of a split; further copies of a conversation have ids of their own."""
+    for conversation, copy in rows:
+        row = {**conversation.to_row(), "tokens": intake.tokens[conversation.id]}
+        yield row if copy == 1 else {**row, "id": f"{conversation.id}#{copy}"}
 
 
 def _empty(train: list[Conversation], heldout: list[Conversation], quarantine: Quarantine, files: DataSetFiles) -> str:
@@ -124,22 +133,24 @@ def _summary(
     hashes: dict[str, str], intake: ConversationIntake, train: list[Conversation], heldout: list[Conversation]
 ) -> DataSetSummary:
     used = [*train, *heldout]
+    sources = {name: _source_counts(name, intake, train, heldout) for name in hashes}
     return DataSetSummary(
         counts={
             "read": intake.quarantine.read.total(),
-            "kept": len(intake.kept),
+            "kept": len({c.id for c in used}),
             "train": len(train),
             "heldout": len(heldout),
             "multi_turn": sum(len(c.spans) > 1 for c in used),
             "extracted": sum(c.generator == GENERATOR for c in used),
+            "repeated": len(train) - len({c.id for c in train}),
+            "not_drawn": sum(counts["not_drawn"] for counts in sources.values()),
             "neutralized_markers": intake.neutralized,
             "quarantined": len(intake.quarantine),
             "malformed": intake.quarantine.malformed(),
         },
         quarantined=intake.quarantine.by_reason(),
         formats={name: dict(sorted(counts.items())) for name, counts in intake.formats.items()},
-        sources={name: _source_counts(name, intake, used) for name in hashes},
-        generators=dict(sorted(Counter(c.generator for c in used).items())),
+        sources=sources,
         source_hashes=hashes,
         licenses=intake.licenses,
         tokens={
@@ -147,14 +158,27 @@ def _summary(
         },
         tokens_per_row=tokens_per_row([intake.tokens[c.id] for c in train]),
         token_histogram=token_histogram(intake.tokens[c.id] for c in train),
+        classes=classes_of(train, heldout),
+        generators=dict(sorted(Counter(c.generator for c in used).items())),
     )
 
 
-def _source_counts(name: str, intake: ConversationIntake, used: list[Conversation]) -> dict[str, int]:
-    rows = [conversation for conversation in used if conversation.source == name]
+def _source_counts(
+    name: str, intake: ConversationIntake, train: list[Conversation], heldout: list[Conversation]
+) -> dict[str, int]:
+    in_train, in_heldout = ([c for c in side if c.source == name] for side in (train, heldout))
+    tokens = [sum(intake.tokens[c.id] for c in side) for side in (in_train, in_heldout)]
+    kept = len({c.id for c in in_train}) + len(in_heldout)
+    read, quarantined = intake.quarantine.read[name], intake.quarantine.rejected(name)
     return {
-        "read": intake.quarantine.read[name],
-        "kept": len(rows),
-        "tokens": sum(intake.tokens[conversation.id] for conversation in rows),
+        "read": read,
+        "kept": kept,
+        "quarantined": quarantined,
+        "too_long": intake.quarantine.by_reason(name).get(str(Reason.TOO_LONG), 0),
+        "not_drawn": read - quarantined - kept,
+        "train": len(in_train),
+        "heldout": len(in_heldout),
+        "tokens": sum(tokens),
+        "train_tokens": tokens[0],
         "documents_without_answer": intake.documents_without_answer[name],
     }

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from llmops_assets.data.formats.conversations import ConversationFormat
 from llmops_assets.data.formats.eval_items import EvalFormat
 from llmops_assets.data.formats.preferences import PreferenceFormat
+from llmops_assets.data.set_statistics import ConversationStatistics
 
 AnySource = TypeVar("AnySource", bound="SourceSpec")
 
@@ -20,10 +21,37 @@ class SourceSpec(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
 
+class MixedSource(SourceSpec):
+    """A source of conversations, of which train may hold an asked share."""
+
+    weight: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Its share of train's tokens is this over the sum of all weights; all sources have one, or none.",
+    )
+    max_repeats: int = Field(
+        default=1, ge=1, description="How often a conversation may stand in train for its source to reach its share."
+    )
+
+    @model_validator(mode="after")
+    def _repeats_fill_a_share(self) -> "MixedSource":
+        if self.max_repeats > 1 and self.weight is None:
+            raise ValueError("max_repeats is not read without weight; give the source a weight, or remove it")
+        return self
+
+
 def _names_differ(sources: list[AnySource]) -> list[AnySource]:
     names = [source.name for source in sources]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"two sources have the name {twice!r}; rename one")
+    return sources
+
+
+def _weights_of_all_or_none(sources: list[AnySource]) -> list[AnySource]:
+    without = [source.name for source in sources if isinstance(source, MixedSource) and source.weight is None]
+    if without and len(without) < len(sources):
+        raise ValueError(f"some sources have a weight, and {', '.join(without)} has none; give all one, or none")
     return sources
 
 
@@ -56,11 +84,20 @@ class TextFilesSource(FilesSource):
     )
 
 
-class ConversationFilesSource(FilesSource):
-    """Conversations, in one of the layouts of docs/data.md."""
+class ThumbFilesSource(FilesSource):
+    """Conversations with a thumb for their last answer, in one of the layouts of docs/data.md."""
 
     format: ConversationFormat = Field(
         default="auto", description="Layout of the records; auto tells each record's by its keys."
+    )
+    max_records: int | None = Field(default=None, gt=0, description="Keep this many records, chosen by hash.")
+
+
+class ConversationFilesSource(ThumbFilesSource, MixedSource):
+    """Conversations, in one of the layouts of docs/data.md."""
+
+    class_key: str | None = Field(
+        default=None, description="Key of a record's class, for val_per_class; without it, `category` or `class`."
     )
 
 
@@ -84,13 +121,16 @@ class HubTextSource(HubSource):
     column: str = Field(default="text", description="Column with the text.")
 
 
-class HubConversationsSource(HubSource):
+class HubConversationsSource(HubSource, MixedSource):
     """Conversations, in one of the layouts of docs/data.md."""
 
     column: str | None = Field(
         default=None, description="Column with a list of turns; without it, whole rows are read as `format` says."
     )
     format: ConversationFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
+    class_key: str | None = Field(
+        default=None, description="Column of a row's class, for val_per_class; without it, `category` or `class`."
+    )
 
     @model_validator(mode="after")
     def _column_or_layout(self) -> "HubConversationsSource":
@@ -124,19 +164,19 @@ class HubEvalSource(HubSource):
     format: EvalFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
 
 
-class ExtractedSource(SourceSpec):
+class ExtractedSource(MixedSource):
     """Question-answer pairs extracted from the lane's own corpus: verbatim spans, labelled `extractive`."""
 
     kind: Literal["extracted"] = "extracted"
 
 
-class SelfInstructSource(SourceSpec):
+class SelfInstructSource(MixedSource):
     """The rows of the lane's `instructions` asset, which a model wrote from seed tasks."""
 
     kind: Literal["self_instruct"] = "self_instruct"
 
 
-class GroundedSource(SourceSpec):
+class GroundedSource(MixedSource):
     """The rows of the lane's `grounded_pairs` asset, which a model wrote about the lane's corpus."""
 
     kind: Literal["grounded"] = "grounded"
@@ -154,6 +194,7 @@ PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field
 EvalSource = Annotated[EvalFilesSource | HubEvalSource, Field(discriminator="kind")]
 # Sources whose names differ, at least one.
 Sources = Annotated[list[AnySource], Field(min_length=1), AfterValidator(_names_differ)]
+SftSources = Annotated[Sources[SftSource], AfterValidator(_weights_of_all_or_none)]
 
 
 LanguageCode = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
@@ -260,11 +301,30 @@ class SftSetSpec(BaseModel):
 
     system_prompt: str | None = Field(default=None, description="Put before every conversation without a system turn.")
     max_tokens: int = Field(default=512, ge=16, description="Longer conversations are quarantined, never cut.")
+    near_duplicate_threshold: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Conversations at or above this Jaccard similarity of 5-word shingles are one, and none in eval is "
+        "so like one in train, by all turns or by the question. Without it, only equal ones are. Not for a set whose "
+        "questions share a long template.",
+    )
     max_examples: int | None = Field(default=None, gt=0, description="Keep this many conversations, chosen by hash.")
     eval_share: float = Field(default=0.1, gt=0, lt=0.5, description="Share of groups (APIs, documents) for eval.")
     max_eval_examples: int = Field(default=200, gt=0, description="Eval is cut to this many, chosen by hash.")
+    val_per_class: int | None = Field(
+        default=None,
+        gt=0,
+        description="Hold out this many of each class, chosen by hash, in place of eval_share; eval is then not cut.",
+    )
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
     seed: int = Field(default=7, ge=0, description="Salt of every hash that draws examples.")
+
+    @model_validator(mode="after")
+    def _one_rule_splits(self) -> "SftSetSpec":
+        if self.val_per_class is not None and self.eval_share != SftSetSpec.model_fields["eval_share"].default:
+            raise ValueError("eval_share is not read with val_per_class; keep one of the two")
+        return self
 
 
 class DataSetSummary(BaseModel):
@@ -278,12 +338,17 @@ class DataSetSummary(BaseModel):
     languages: dict[str, int] = Field(default={}, description="Documents that passed the other filters, by language.")
     formats: dict[str, dict[str, int]] = Field(default={}, description="Per source of records: how many had a layout.")
     sources: dict[str, dict[str, int]] = Field(description="Per source: read, kept, tokens, ...")
-    generators: dict[str, int] = Field(default={}, description="SFT sets: rows by what wrote their answers.")
     source_hashes: dict[str, str] = Field(description="Content hash of each source.")
     licenses: dict[str, str] = Field(description="SPDX expression of each source.")
     tokens: dict[str, int] = Field(description="Tokens by split.")
-    tokens_per_row: dict[str, int] = Field(description="Of the train rows: min, mean and max tokens.")
+    tokens_per_row: dict[str, int] = Field(description="Of the train rows: min, mean, p50, p95 and max tokens.")
     token_histogram: dict[str, int] = Field(description="Rows by token-count band, e.g. '65-128': 120.")
+    shares: dict[str, float] = Field(default={}, description="Share of train's tokens asked of each weighted source.")
+    shares_limited_by: str | None = Field(default=None, description="Weighted source with no more to give, or limit.")
+    classes: dict[str, dict[str, int]] = Field(default={}, description="Per class: rows in train and in heldout.")
+    val_per_class: int | None = Field(default=None, description="Rows asked of each class in heldout.")
+    generators: dict[str, int] = Field(default={}, description="Rows by what made them: dataset, extractive, ...")
+    statistics: ConversationStatistics | None = Field(default=None, description="Lengths and turns of conversations.")
 
 
 class DataSetFiles(BaseModel):

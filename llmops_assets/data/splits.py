@@ -1,9 +1,10 @@
 """Draws by hash of a key: the same on every machine, in any order of records, and stable when a set grows."""
 
 import hashlib
-from collections import Counter
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 Split = Literal["train", "heldout"]
 T = TypeVar("T")
@@ -23,6 +24,59 @@ def pick(items: Iterable[T], count: int | None, seed: int, key: Callable[[T], st
         return everything
     ranked = sorted(range(len(everything)), key=lambda index: (draw(seed, key(everything[index])), index))
     return [everything[index] for index in sorted(ranked[:count])]
+
+
+class Sample(Generic[T]):
+    """The `count` items with the smallest draw of their key among those that it is given one by one.
+
+    It holds no more than these. What it chooses is what `pick` would.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._seed = seed
+        self._heap: list[tuple[float, int, T]] = []
+        self._given = 0
+
+    def offer(self, item: T, key: str) -> None:
+        # The largest draw is on top; the number of an item settles ties, so that items are never compared.
+        entry = (-draw(self._seed, key), -self._given, item)
+        self._given += 1
+        if len(self._heap) < self._count:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def items(self) -> list[T]:
+        """Return what was chosen, in the order in which it was given."""
+        return [item for _, _, item in sorted(self._heap, key=lambda entry: -entry[1])]
+
+
+class Classed(NamedTuple):
+    """What decides on the side of a record: its class, its group, and the key that it is drawn by."""
+
+    class_name: str
+    group: str
+    key: str
+
+
+def split_per_class(records: Sequence[Classed], count: int, seed: int) -> tuple[dict[str, Split], set[int]]:
+    """Return the split of every group, and the numbers of the records that are held out: `count` of each class.
+
+    They are those with the smallest draws of their keys, so they do not depend on order and change little when records
+    are added. Of a class with fewer records all are held out. The group of a drawn record leaves train with it; its
+    other records are on neither side, unless drawn too. Groups of more than `count` records that are more than twice as
+    large as the mean group stay in train: one draw would take them all.
+    """
+    sizes = Counter(record.group for record in records)
+    largest = max(count, 2 * len(records) / max(1, len(sizes)))
+    drawn: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for number, record in enumerate(records):
+        if sizes[record.group] <= largest:
+            drawn[record.class_name].append((draw(seed, record.key), number))
+    chosen = {number for ranked in drawn.values() for _, number in heapq.nsmallest(count, ranked)}
+    heldout = {records[number].group for number in chosen}
+    return {name: "heldout" if name in heldout else "train" for name in sorted(sizes)}, chosen
 
 
 def split_groups(groups: Iterable[str], share: float, seed: int) -> dict[str, Split]:

@@ -1,6 +1,6 @@
 """Builds a set of thumbs: single answers that a person approved of or did not, for KTO."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles, Sources
+from llmops_assets.data.specs import DataSetFiles, Sources, ThumbFilesSource
+from llmops_assets.data.splits import Sample
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
 
@@ -26,14 +27,14 @@ class ThumbsSetSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: Sources[ConversationFilesSource]
+    sources: Sources[ThumbFilesSource]
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
 def build_thumbs_set(
     spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, base_dir: Path, eval_items: Path | None = None
 ) -> dict[str, Any]:
-    """Write train.jsonl (`prompt`, `completion`, `label`) and quarantine.jsonl; returns the counts.
+    """Write train.jsonl (`prompt`, `completion`, `label`, `source`, `origin`) and quarantine.jsonl; returns the counts.
 
     Rows that hold an item of the eval sets in `eval_items` are not trained on.
 
@@ -42,19 +43,15 @@ def build_thumbs_set(
     files, quarantine = DataSetFiles(folder=out_dir), Quarantine()
     guard = SpecialTokenGuard(TokenCounter(tokenizer_file).special_tokens)
     rows: dict[str, dict[str, Any]] = {}
-    places: dict[str, tuple[ConversationFilesSource, str, int]] = {}
     for source in spec.sources:
-        for name, line, found in _read(source, base_dir, guard):
-            quarantine.read[source.name] += 1
-            if isinstance(found, QuarantinedRecord):
-                quarantine.add(found)
-            elif (digest := row_hash(found)) in rows:
-                detail = "the same answer with the same thumb was read before"
-                quarantine.add(_rejected(source, name, line, Reason.EXACT_DUPLICATE, detail, found))
+        for digest, row in _drawn(source, base_dir, guard, quarantine):
+            if digest in rows:
+                detail = f"the same answer with the same thumb is {rows[digest]['origin']}"
+                quarantine.add(_refused(row, Reason.EXACT_DUPLICATE, detail))
             else:
-                rows[digest], places[digest] = found, (source, name, line)
+                rows[digest] = row
     for digest, leak in _leaks(rows, eval_items).items():
-        quarantine.add(_rejected(*places[digest], Reason.CONTAMINATED, leak, rows.pop(digest)))
+        quarantine.add(_refused(rows.pop(digest), Reason.CONTAMINATED, leak))
     quarantine.write(files.quarantine)
     quarantine.check(spec.max_quarantined_share, where="thumbs_set")
     up = sum(row["label"] for row in rows.values())
@@ -63,15 +60,53 @@ def build_thumbs_set(
             f"the thumbs set has {up} thumbs up and {len(rows) - up} down; KTO needs both (see {files.quarantine})"
         )
     write_jsonl(files.train, rows.values())
-    return {"train": len(rows), "up": up, "down": len(rows) - up, "quarantined": quarantine.by_reason()}
+    sources = {source.name: _source_counts(source.name, rows.values(), quarantine) for source in spec.sources}
+    return {
+        "train": len(rows),
+        "up": up,
+        "down": len(rows) - up,
+        "quarantined": quarantine.by_reason(),
+        "sources": sources,
+        "licenses": {source.name: source.license for source in spec.sources},
+    }
 
 
-def _read(
-    source: ConversationFilesSource, base_dir: Path, guard: SpecialTokenGuard
-) -> Iterator[tuple[str, int, dict[str, Any] | QuarantinedRecord]]:
+def _drawn(
+    source: ThumbFilesSource, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Return the thumbs of a source with the hash of what they say: all, or `max_records` of them."""
+    usable = _usable(source, base_dir, guard, quarantine)
+    if source.max_records is None:
+        return usable
+    sample: Sample[tuple[str, dict[str, Any]]] = Sample(source.max_records, seed=0)
+    for digest, row in usable:
+        sample.offer((digest, row), digest)
+    return sample.items()
+
+
+def _usable(
+    source: ThumbFilesSource, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
-            yield name, entry.line, _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+            quarantine.read[source.name] += 1
+            found = _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+            if isinstance(found, QuarantinedRecord):
+                quarantine.add(found)
+            else:
+                yield row_hash(found), {**found, "source": source.name, "origin": f"{name}:{entry.line}"}
+
+
+def _source_counts(name: str, rows: Iterable[Mapping[str, Any]], quarantine: Quarantine) -> dict[str, int]:
+    labels = [row["label"] for row in rows if row["source"] == name]
+    read, quarantined = quarantine.read[name], quarantine.rejected(name)
+    return {
+        "read": read,
+        "kept": len(labels),
+        "up": sum(labels),
+        "quarantined": quarantined,
+        "not_drawn": read - quarantined - len(labels),
+    }
 
 
 def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[str, str]:
@@ -86,7 +121,7 @@ def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[
 
 
 def _thumb(
-    entry: JsonLine, name: str, source: ConversationFilesSource, guard: SpecialTokenGuard
+    entry: JsonLine, name: str, source: ThumbFilesSource, guard: SpecialTokenGuard
 ) -> dict[str, Any] | QuarantinedRecord:
     try:
         _, messages, label = parse_thumb(entry.value, source.format)
@@ -98,6 +133,13 @@ def _thumb(
 
 
 def _rejected(
-    source: ConversationFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
+    source: ThumbFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
 ) -> QuarantinedRecord:
     return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))
+
+
+def _refused(row: Mapping[str, Any], reason: Reason, detail: str) -> QuarantinedRecord:
+    """Return the quarantine entry of a well-formed thumb that is not wanted."""
+    file, _, line = row["origin"].rpartition(":")
+    said = {name: row[name] for name in ("prompt", "completion", "label")}
+    return QuarantinedRecord(row["source"], file, int(line), reason, detail, excerpt(canonical_json(said)))

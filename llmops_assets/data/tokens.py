@@ -81,8 +81,10 @@ def find_tokenizer_file(model: str, revision: str | None = None) -> Path:
 
 
 def tokens_per_row(counts: Sequence[int]) -> dict[str, int]:
-    """Return the least, mean (rounded) and most tokens of a row."""
-    return {"min": min(counts), "mean": round(sum(counts) / len(counts)), "max": max(counts)}
+    """Return the least, mean (rounded) and most tokens of a row, and what half and 95 % of the rows do not exceed."""
+    ordered = sorted(counts)
+    quantiles = {f"p{percent}": ordered[-(-percent * len(ordered) // 100) - 1] for percent in (50, 95)}
+    return {"min": ordered[0], "mean": round(sum(ordered) / len(ordered)), **quantiles, "max": ordered[-1]}
 
 
 def token_histogram(counts: Iterable[int]) -> dict[str, int]:

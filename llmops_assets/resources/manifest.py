@@ -48,7 +48,7 @@ def fingerprint_of(*, asset: str, spec: dict[str, Any], inputs: dict[str, str], 
 
 
 def data_version_of(files: dict[str, FileEntry], volatile: frozenset[str] = frozenset()) -> str:
-    """Return the sha256 (hex) over names and contents of `files`, leaving out the `volatile` ones (logs, timings)."""
+    """Return the sha256 (hex) over names and contents of `files`, leaving out the `volatile` ones (logs, cards)."""
     digest = hashlib.sha256()
     for name in sorted(set(files) - volatile):
         digest.update(f"{name}\0{files[name].sha256}\n".encode())

@@ -8,6 +8,9 @@ import pytest
 from llmops_assets.config_import.hydra_keys import HYDRA
 from llmops_assets.config_import.kubeflow_keys import KUBEFLOW
 from llmops_assets.config_import.rules import Only, Refused, Unneeded
+from llmops_assets.data.file_sources import read_file_conversations
+from llmops_assets.data.records import Conversation
+from llmops_assets.data.specs import ConversationFilesSource
 from llmops_assets_tests.config_import.conftest import Desk
 
 WORKSHOP: dict[str, Any] = {
@@ -161,13 +164,28 @@ def test_a_default_student_beside_another_one_is_refused_and_the_same_one_kept(d
         ({"train_type": "DPO"}, "in a lane DPO starts from an SFT adapter"),
         ({"train_type": "RL"}, "train types are SFT, KD and DPO"),
         ({"schema": "invoice.json"}, "schema: answers are not checked against a JSON schema"),
-        ({"val_per_class": 20}, "conversations have no classes"),
+        ({"val_per_class": 20}, "has a text under `category` that names its class"),
         ({"data": "s3://bucket/idp-sft.jsonl"}, "is not here"),
         ({"teachr": "x"}, "the Kubeflow pipeline has no such key"),
     ],
 )
 def test_parameters_that_cannot_be_honoured_are_refused(desk: Desk, keys: dict[str, Any], sentence: str) -> None:
     assert sentence in desk.complaint(desk.write("sft.yaml", {**PIPELINE, **keys}))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "pairs.json"])
+def test_val_per_class_holds_out_by_the_category_of_the_rows(desk: Desk, name: str) -> None:
+    turns = [{"role": "user", "content": "Total?"}, {"role": "assistant", "content": "12 EUR"}]
+    said = {"prompt": "Total?", "completion": "12 EUR"} if name == "pairs.json" else {"messages": turns}
+    row = json.dumps({**said, "category": "invoice"})
+    (desk.folder / "data" / name).write_text(row if name.endswith("l") else f"[{row}]")
+    parameters = {**PIPELINE, "data": f"data/{name}", "val_per_class": 20}
+    recipe, _ = desk.bring(desk.write("sft.yaml", parameters))
+    assert recipe.sft_set is not None and recipe.sft_set.val_per_class == 20
+    source = recipe.sft_set.sources[0]
+    assert isinstance(source, ConversationFilesSource)
+    [conversation] = read_file_conversations(source, desk.folder / "recipes")
+    assert isinstance(conversation, Conversation) and conversation.class_name == "invoice"
 
 
 @pytest.mark.parametrize("table", [HYDRA, KUBEFLOW], ids=["hydra", "kubeflow"])

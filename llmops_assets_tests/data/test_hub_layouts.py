@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.preferences import Comparison
 from llmops_assets.data.named_sets import NAMED_SETS
 from llmops_assets.data.records import Conversation, QuarantinedRecord, Reason
-from llmops_assets.data.sources import read_preference_source, read_sft_source
+from llmops_assets.data.sources import read_preference_source, read_sft_source, source_hash
 from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource
 
 
@@ -135,3 +136,26 @@ def test_sets_of_preferences(folder: Path, name: str) -> None:
 def test_rows_are_drawn_by_hash_whatever_else_they_hold(folder: Path) -> None:
     source = HubConversationsSource(name="chat", dataset=write(folder, "ultrachat"), max_records=1)
     assert len(list(read_sft_source(source, folder))) == 1
+
+
+def test_the_category_of_dolly_is_the_class_of_its_rows(folder: Path) -> None:
+    source = HubConversationsSource(name="dolly", dataset=write(folder, "dolly"))
+    found = [record.class_name for record in read_sft_source(source, folder) if isinstance(record, Conversation)]
+    assert found == ["open_qa", "closed_qa"]
+
+
+def test_a_class_may_be_in_another_column_than_the_turns(folder: Path) -> None:
+    source = HubConversationsSource(
+        name="chat", dataset=write(folder, "ultrachat"), column="messages", class_key="prompt_id"
+    )
+    found = [record.class_name for record in read_sft_source(source, folder) if isinstance(record, Conversation)]
+    assert found == ["0a", "0b"]
+    with pytest.raises(MissingSourceError, match=r"no column 'topic'.*Set `class_key` to one of these"):
+        list(read_sft_source(source.model_copy(update={"class_key": "topic"}), folder))
+
+
+def test_a_weight_says_nothing_about_what_is_read(folder: Path) -> None:
+    source = HubConversationsSource(name="chat", dataset=write(folder, "ultrachat"))
+    weighted = source.model_copy(update={"weight": 2.0, "max_repeats": 3})
+    assert source_hash(weighted, folder) == source_hash(source, folder)
+    assert source_hash(source.model_copy(update={"class_key": "prompt_id"}), folder) != source_hash(source, folder)

@@ -140,3 +140,9 @@ def test_public_samples_go_through_their_door(name: str, sentence: str) -> None:
     if not (SHARED / name).is_file():
         pytest.skip("the public samples are not beside this checkout")
     assert sentence in llmops("validate", SHARED / name).output
+
+
+def test_convert_keeps_the_category_of_a_conversation(tmp_path: Path) -> None:
+    record = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
+    assert llmops("convert", write(tmp_path / "a.json", record), tmp_path / "a.jsonl").exit_code == 0
+    assert json.loads((tmp_path / "a.jsonl").read_text())["category"] == "open_qa"

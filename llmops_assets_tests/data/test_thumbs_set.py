@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmops_assets.base_model import embedded_base_model_path
-from llmops_assets.data.specs import ConversationFilesSource
+from llmops_assets.data.specs import ThumbFilesSource
 from llmops_assets.data.thumbs_set import EmptyThumbsSetError, ThumbsSetSpec, build_thumbs_set
 
 
@@ -17,10 +17,14 @@ def thumb(label: Any, answer: str = "Yes.") -> dict[str, Any]:
 
 
 def build(
-    folder: Path, rows: list[dict[str, Any]], share: float = 0.9, eval_items: Path | None = None
+    folder: Path,
+    rows: list[dict[str, Any]],
+    share: float = 0.9,
+    limit: int | None = None,
+    eval_items: Path | None = None,
 ) -> dict[str, Any]:
     (folder / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = ConversationFilesSource(name="thumbs", pattern="thumbs.jsonl")
+    source = ThumbFilesSource(name="thumbs", pattern="thumbs.jsonl", max_records=limit)
     spec = ThumbsSetSpec(sources=[source], max_quarantined_share=share)
     tokenizer_file = embedded_base_model_path() / "tokenizer.json"
     return build_thumbs_set(spec, tokenizer_file, folder / "set", folder, eval_items)
@@ -29,7 +33,8 @@ def build(
 def test_answer_is_the_last_turn_and_the_rest_its_prompt(tmp_path: Path) -> None:
     counts = build(tmp_path, [thumb(True), thumb(False, "No.")])
     rows = [json.loads(line) for line in (tmp_path / "set" / "train.jsonl").read_text().splitlines()]
-    assert rows[0] == {"prompt": [{"role": "user", "content": "Copy?"}], "completion": "Yes.", "label": True}
+    said = {"prompt": [{"role": "user", "content": "Copy?"}], "completion": "Yes.", "label": True}
+    assert rows[0] == {**said, "source": "thumbs", "origin": "thumbs.jsonl:1"}
     assert (counts["train"], counts["up"], counts["down"]) == (2, 1, 1)
 
 
@@ -42,6 +47,7 @@ def test_broken_records_are_quarantined_with_line_and_reason(tmp_path: Path) -> 
         (4, "missing_field"),
         (5, "unknown_format"),
     ]
+    assert (rows[3]["line"], rows[3]["detail"]) == (6, "the same answer with the same thumb is thumbs.jsonl:1")
     assert counts["quarantined"]["exact_duplicate"] == 1
     assert "`label` is 1" in rows[0]["detail"]
 
@@ -54,6 +60,24 @@ def test_chat_tokens_in_an_answer_are_taken_apart(tmp_path: Path) -> None:
 def test_thumbs_of_one_kind_teach_nothing(tmp_path: Path) -> None:
     with pytest.raises(EmptyThumbsSetError, match="2 thumbs up and 0 down"):
         build(tmp_path, [thumb(True), thumb(True, "No.")])
+
+
+def test_max_records_are_drawn_by_hash_and_the_others_counted(tmp_path: Path) -> None:
+    thumbs = [thumb(number % 2 == 0, f"Answer {number}.") for number in range(40)]
+    counts = build(tmp_path, [*thumbs, {"label": True}], limit=10)
+    chosen = (tmp_path / "set" / "train.jsonl").read_text().splitlines()
+    assert counts["train"] == 10
+    assert counts["sources"]["thumbs"] | {"up": 0} == {
+        "read": 41,
+        "kept": 10,
+        "up": 0,
+        "quarantined": 1,
+        "not_drawn": 30,
+    }
+    build(tmp_path, [*reversed(thumbs), thumb(True, "One more.")], limit=10)
+    again = (tmp_path / "set" / "train.jsonl").read_text().splitlines()
+    same = {json.loads(row)["completion"] for row in chosen} & {json.loads(row)["completion"] for row in again}
+    assert len(same) >= 9
 
 
 def test_thumbs_on_an_eval_item_are_not_learned_from(tmp_path: Path) -> None:

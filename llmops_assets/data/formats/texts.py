@@ -28,3 +28,19 @@ def optional_name(value: Mapping[str, Any], key: str) -> str | None:
     if not isinstance(name, str) or not name.strip():
         raise RecordError(Reason.WRONG_TYPE, f"`{key}` must be a string with text, and is {name!r}")
     return name
+
+
+def class_of(value: Mapping[str, Any], key: str | None) -> str | None:
+    """Return the class under `key`, a text or an integer; without `key`, a text under `category` or `class` if any.
+
+    Raises RecordError if a class is named by `key` and is missing or of another type.
+    """
+    if key is None:
+        found = (value.get(usual) for usual in ("category", "class"))
+        return next((name for name in found if isinstance(name, str) and name.strip()), None)
+    name = value.get(key)
+    if name is None:
+        raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which class_key names; keys are {sorted(value)}")
+    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is {name!r}; a class is a text or an integer")
+    return str(name)
