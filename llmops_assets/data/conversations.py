@@ -20,6 +20,7 @@ from llmops_assets.data.specs import (
     DataSetFiles,
     ExtractedSource,
     HubConversationsSource,
+    RegistryConversationsSource,
     SftSetSpec,
 )
 from llmops_assets.data.splits import Split
@@ -42,8 +43,10 @@ class ConversationIntake:
         self._guard = SpecialTokenGuard(counter.special_tokens)
         self._first: dict[str, str] = {}
 
-    def read(self, source: ConversationFilesSource | HubConversationsSource, base_dir: Path) -> None:
-        """Take in the conversations of files or of a hub data set; raises MissingSourceError."""
+    def read(
+        self, source: ConversationFilesSource | HubConversationsSource | RegistryConversationsSource, base_dir: Path
+    ) -> None:
+        """Take in the conversations of files, of a hub data set or of a registry's; raises MissingSourceError."""
         self.licenses[source.name] = license_of(source)
         formats = self.formats[source.name] = Counter()
         for record in read_sft_source(source, base_dir):

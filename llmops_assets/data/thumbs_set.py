@@ -7,12 +7,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmops_assets.data.file_sources import find_files, records_of
+from llmops_assets.data.formats.conversations import ConversationFormat
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles, Sources
+from llmops_assets.data.registry_source import registry_records
+from llmops_assets.data.specs import ConversationFilesSource, DataSetFiles, RegistryThumbsSource, Sources, ThumbsSource
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
 
@@ -26,7 +28,7 @@ class ThumbsSetSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: Sources[ConversationFilesSource]
+    sources: Sources[ThumbsSource]
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
@@ -60,18 +62,26 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
 
 
 def _read(
-    source: ConversationFilesSource, base_dir: Path, guard: SpecialTokenGuard
+    source: ConversationFilesSource | RegistryThumbsSource, base_dir: Path, guard: SpecialTokenGuard
 ) -> Iterator[dict[str, Any] | QuarantinedRecord]:
+    if isinstance(source, RegistryThumbsSource):
+        for row in registry_records(source, base_dir):
+            yield row if isinstance(row, QuarantinedRecord) else _thumb(row[1], row[0], source, "messages", guard)
+        return
     for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
-            yield _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
+            yield _thumb(entry, name, source, source.format, guard) if isinstance(entry, JsonLine) else entry
 
 
 def _thumb(
-    entry: JsonLine, name: str, source: ConversationFilesSource, guard: SpecialTokenGuard
+    entry: JsonLine,
+    name: str,
+    source: ConversationFilesSource | RegistryThumbsSource,
+    layout: ConversationFormat,
+    guard: SpecialTokenGuard,
 ) -> dict[str, Any] | QuarantinedRecord:
     try:
-        _, messages, label = parse_thumb(entry.value, source.format)
+        _, messages, label = parse_thumb(entry.value, layout)
     except RecordError as error:
         return _rejected(source, name, entry.line, error.reason, str(error), entry.value)
     guarded = [Message(message.role, guard.neutralize(message.content)[0]) for message in messages]
@@ -80,6 +90,11 @@ def _thumb(
 
 
 def _rejected(
-    source: ConversationFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
+    source: ConversationFilesSource | RegistryThumbsSource,
+    name: str,
+    line: int,
+    reason: Reason,
+    detail: str,
+    value: Mapping[str, Any],
 ) -> QuarantinedRecord:
     return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))
