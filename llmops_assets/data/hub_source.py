@@ -25,7 +25,7 @@ from llmops_assets.data.splits import pick
 
 Row = dict[str, Any]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\b(.*)")
+_SHARD = re.compile(r"(?P<head>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?!\d)")
 
 
 def pinned_hub(source: AnyHubSource, base_dir: Path) -> AnyHubSource:
@@ -166,13 +166,14 @@ def _cached(source: HubSource) -> Path:
 
 def _missing_shard(folder: Path) -> str | None:
     """Return the name of a file that belongs to a series, as in train-00001-of-00004.parquet, and is not there."""
-    names = {path.relative_to(folder).as_posix() for path in _files(folder)}
-    for name in sorted(names):
-        if series := _SHARD.fullmatch(name):
-            head, _, count, tail = series.groups()
-            wanted = (f"{head}-{number:05}-of-{count}{tail}" for number in range(int(count)))
-            if missing := next((one for one in wanted if one not in names), None):
-                return missing
+    series: dict[tuple[str, str], set[int]] = {}
+    for path in _files(folder):
+        # What follows the numbers may be a hash, which each file of a series has its own of.
+        if found := _SHARD.match(path.relative_to(folder).as_posix()):
+            series.setdefault((found["head"], found["count"]), set()).add(int(found["number"]))
+    for (head, count), numbers in sorted(series.items()):
+        if missing := set(range(int(count))) - numbers:
+            return f"{head}-{min(missing):05}-of-{count}"
     return None
 
 
