@@ -13,6 +13,7 @@ from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
 from llmops_assets.assets.release import champion_asset, promoting_stages
 from llmops_assets.assets.sft_sets import sft_set_asset
+from llmops_assets.assets.sources import source_assets
 from llmops_assets.assets.sweeps import sweep_assets
 from llmops_assets.assets.thumbs_sets import thumbs_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
@@ -28,7 +29,7 @@ from llmops_assets.settings import configs_dir
 
 def lane(recipe: Recipe) -> dg.Definitions:
     """Return the definitions of one recipe; a stage that the recipe leaves out has no asset."""
-    assets: list[dg.AssetsDefinition | dg.SourceAsset] = []
+    assets: list[dg.AssetsDefinition | dg.SourceAsset] = [*source_assets(recipe)]
     checks: list[dg.AssetChecksDefinition] = []
     jobs = [build_job(recipe)]
     sensors: list[dg.SensorDefinition] = []

@@ -12,9 +12,9 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.preference_pairs import PairIntake, PairSourcesSpec, SourcedPair, read_pairs
 from llmops_assets.data.records import row_hash
-from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
@@ -63,7 +63,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
 
     @dg.asset(
         key=asset_key(recipe.name, "preference_set"),
-        deps=[asset_key(recipe.name, "preference_votes")],
+        deps=[asset_key(recipe.name, "preference_votes"), *source_keys(recipe, "preference_set")],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -81,6 +81,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
         with readable_errors():
             spec = resolved(settings, config)
             sets, base_dir = section.data_sets, configs_dir() / "recipes"
+            at_hand = SourcesAtHand.look_up(sets.sources if sets else [], base_dir)
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
                 selection = store.usable_pairs(recipe.name, through_seq=int(through) if through else None)
@@ -89,15 +90,16 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 recipe=recipe.name,
                 asset="preference_set",
                 spec=spec,
-                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, base_dir, recipe)},
+                inputs={"pairs": _pairs_version(selection), **_data_set_inputs(sets, at_hand, recipe)},
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
+                held = None if sets is None else sets.model_copy(update={"sources": at_hand.sources})
+                data_sets = None if held is None else _read_data_sets(slot, held, selection, base_dir, recipe)
                 limit = 0 if sets is None else sets.max_sealed
                 kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name)
-                return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
+                return Built(summary=kept | {"quality": quality.model_dump(mode="json")} | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary
@@ -112,6 +114,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "contains_simulated_votes": summary["contains_simulated_votes"],
                 "votes_left_out": counts_table(selection.excluded),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
+                **at_hand.metadata(found["pairs"] if found else {}),
                 "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
             },
@@ -125,13 +128,13 @@ def _pairs_version(selection: PairSelection) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _data_set_inputs(sets: PairSourcesSpec | None, base_dir: Path, recipe: Recipe) -> dict[str, str]:
+def _data_set_inputs(sets: PairSourcesSpec | None, at_hand: SourcesAtHand, recipe: Recipe) -> dict[str, str]:
     if sets is None:
         return {}
     return {
         "data_sets": row_hash(sets.model_dump(mode="json")),
         "tokenizer": file_sha256(recipe.base_model.tokenizer_file()),
-        **{f"source/{source.name}": source_hash(source, base_dir) for source in sets.sources},
+        **{f"source/{name}": content_hash for name, content_hash in at_hand.hashes.items()},
     }
 
 

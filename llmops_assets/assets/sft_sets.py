@@ -5,12 +5,12 @@ import json
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
-from llmops_assets.assets.corpora import data_set_metadata
+from llmops_assets.assets.corpora import data_set_metadata, kept_records
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import example_rows
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import ExtractedSource, SftSetSpec
 from llmops_assets.recipe import Recipe, SftSection
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
@@ -27,7 +27,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, "sft_set"),
-        deps=[asset_key(recipe.name, "corpus")] if extracts else [],
+        deps=[*([asset_key(recipe.name, "corpus")] if extracts else []), *source_keys(recipe, "sft_set")],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -45,7 +45,8 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
             corpus = latest_artifact(context.instance, artifacts, recipe.name, "corpus") if extracts else None
-            inputs = {s.name: source_hash(s, base_dir) for s in spec.sources if not isinstance(s, ExtractedSource)}
+            at_hand = SourcesAtHand.look_up(spec.sources, base_dir)
+            inputs = at_hand.hashes
             if corpus is not None:
                 inputs["corpus"] = corpus.manifest.data_version
             request = BuildRequest(
@@ -62,14 +63,14 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
 
             def build(slot: BuildSlot) -> Built:
                 settings = SftSetSpec.model_validate(spec.model_dump(exclude={"sources"}))
-                summary = build_sft_set(
-                    spec.sources, settings, corpus.folder if corpus else None, tokenizer_file, slot.output, base_dir
-                )
-                return Built(summary=summary.model_dump(mode="json"))
+                corpus_dir = corpus.folder if corpus else None
+                summary = build_sft_set(at_hand.sources, settings, corpus_dir, tokenizer_file, slot.output, base_dir)
+                return Built(summary=summary.model_dump(mode="json") | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
             examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
-        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples}
+        summary = artifact.manifest.summary
+        metadata = data_set_metadata(summary) | at_hand.metadata(kept_records(summary)) | {"examples": examples}
         return materialized(artifact, reused=reused, metadata=metadata)
 
     return sft_set

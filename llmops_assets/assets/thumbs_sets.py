@@ -5,7 +5,7 @@ import dagster as dg
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
-from llmops_assets.data.sources import source_hash
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
@@ -20,6 +20,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
 
     @dg.asset(
         key=asset_key(recipe.name, "thumbs_set"),
+        deps=source_keys(recipe, "thumbs_set"),
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -31,19 +32,18 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
         with readable_errors():
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            at_hand = SourcesAtHand.look_up(section.sources, base_dir)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="thumbs_set",
                 spec=section,
-                inputs={
-                    **{source.name: source_hash(source, base_dir) for source in section.sources},
-                    "tokenizer": file_sha256(tokenizer_file),
-                },
+                inputs={**at_hand.hashes, "tokenizer": file_sha256(tokenizer_file)},
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                return Built(summary=build_thumbs_set(section, tokenizer_file, slot.output, base_dir))
+                held = section.model_copy(update={"sources": at_hand.sources})
+                return Built(summary=build_thumbs_set(held, tokenizer_file, slot.output, base_dir) | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary
@@ -54,6 +54,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 "dagster/row_count": summary["train"],
                 "thumbs": counts_table({"up": summary["up"], "down": summary["down"]}),
                 "quarantined": counts_table(summary["quarantined"]),
+                **at_hand.metadata(summary["sources"]),
             },
         )
 

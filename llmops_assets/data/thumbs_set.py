@@ -1,5 +1,6 @@
 """Builds a set of thumbs: single answers that a person approved of or did not, for KTO."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
     files, quarantine = DataSetFiles(folder=out_dir), Quarantine()
     guard = SpecialTokenGuard(TokenCounter(tokenizer_file).special_tokens)
     rows: dict[str, dict[str, Any]] = {}
+    kept = Counter({source.name: 0 for source in spec.sources})
     for source in spec.sources:
         for found in _read(source, base_dir, guard):
             quarantine.read[source.name] += 1
@@ -50,6 +52,7 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
                 quarantine.add(_rejected(source, "", 0, Reason.EXACT_DUPLICATE, detail, found))
             else:
                 rows[digest] = found
+                kept[source.name] += 1
     quarantine.write(files.quarantine)
     quarantine.check(spec.max_quarantined_share, where="thumbs_set")
     up = sum(row["label"] for row in rows.values())
@@ -58,7 +61,14 @@ def build_thumbs_set(spec: ThumbsSetSpec, tokenizer_file: Path, out_dir: Path, b
             f"the thumbs set has {up} thumbs up and {len(rows) - up} down; KTO needs both (see {files.quarantine})"
         )
     write_jsonl(files.train, rows.values())
-    return {"train": len(rows), "up": up, "down": len(rows) - up, "quarantined": quarantine.by_reason()}
+    return {
+        "train": len(rows),
+        "up": up,
+        "down": len(rows) - up,
+        "quarantined": quarantine.by_reason(),
+        "sources": dict(kept),
+        "licenses": {source.name: source.license for source in spec.sources},
+    }
 
 
 def _read(

@@ -51,9 +51,7 @@ def test_an_unchanged_file_is_read_once(tmp_path: Path, reads: list[str], settle
     assert reads == ["a", "b"]
 
 
-def test_a_change_of_the_same_length_with_the_old_time_is_seen(
-    tmp_path: Path, reads: list[str], settled: None
-) -> None:
+def test_a_change_of_the_same_length_with_the_old_time_is_seen(tmp_path: Path, reads: list[str], settled: None) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"one")
     before = file.stat()

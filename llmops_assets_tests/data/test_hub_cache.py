@@ -73,7 +73,11 @@ def test_two_named_sets_are_read_at_their_revision_without_the_hub(tmp_path: Pat
         for split in ("train", "test")
     }
     lay_out(tmp_path, "Anthropic/hh-rlhf", NEW, {"README.md": b"---\nlicense: mit\n---\n", **folders})
-    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": f"{tmp_path}/arrow"}
+    environment = os.environ | {
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": f"{tmp_path}/arrow",
+    }
     environment = {name: value for name, value in environment.items() if name != "HF_HUB_CACHE"}
     script = [sys.executable, "-c", READ.format(old=OLD)]
     done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)

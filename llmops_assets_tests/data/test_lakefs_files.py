@@ -24,7 +24,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LakeFsSe
     """A server that the environment names, with four files on the branch main of the repository docs."""
     with running_lakefs() as server:
         monkeypatch.setenv("LLMOPS_STATE_DIR", str(tmp_path / "state"))
-        for name, value in zip(("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"), (server.endpoint, ACCESS_KEY, SECRET_KEY)):
+        access = {"ENDPOINT": server.endpoint, "ACCESS_KEY": ACCESS_KEY, "SECRET_KEY": SECRET_KEY}
+        for name, value in access.items():
             monkeypatch.setenv(f"LAKEFS_{name}", value)
         files = {f"texts/{name}.jsonl": record(f"Text of {name}.") for name in ("a", "deep/b", "c")}
         server.commit("docs", "main", {**files, "texts/notes.md": b"# Notes", "other/d.jsonl": record("Other.")})
@@ -108,7 +109,10 @@ def test_a_whole_registry_may_lie_in_a_repository(server: LakeFsServer) -> None:
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        ("lakefs://gone/main/a.jsonl", r"no repository 'gone' with .*'main' \(repository not found\); mend the pattern"),
+        (
+            "lakefs://gone/main/a.jsonl",
+            r"no repository 'gone' with .*'main' \(repository not found\); mend the pattern",
+        ),
         ("lakefs://docs/gone/a.jsonl", r"branch, tag or commit 'gone' \(ref not found\); mend the pattern"),
         ("lakefs://docs/main/gone/*.jsonl", r"matches no file. Mend the path; what is staged .* once it is committed"),
         ("lakefs://docs/a.jsonl", r"must be lakefs://<repository>/<branch, tag or commit>/<path>"),

@@ -137,7 +137,9 @@ def test_tags_tools_and_folders_are_followed(recipes: Path) -> None:
     assert [contents(chat) for chat in chats(recipes, "openai")] == [["1?", "1."], ["2?", "2."]]
 
 
-@pytest.mark.parametrize(("dataset", "prompt", "answers"), [("pairs", "Hi?", "Hello. Go."), ("alpaca_pairs", "", "3 4")])
+@pytest.mark.parametrize(
+    ("dataset", "prompt", "answers"), [("pairs", "Hi?", "Hello. Go."), ("alpaca_pairs", "", "3 4")]
+)
 def test_ranked_sets_are_preference_pairs(recipes: Path, dataset: str, prompt: str, answers: str) -> None:
     source = RegistryPreferencesSource(name="set", file=FILE, dataset=dataset)
     [found] = read_preference_source(source, recipes)
