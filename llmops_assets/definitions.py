@@ -3,11 +3,16 @@
 import dagster as dg
 
 from llmops_assets.assets.adapters import adapter_asset
-from llmops_assets.assets.checks import no_train_eval_overlap_check, votes_of_one_kind_check
+from llmops_assets.assets.checks import (
+    licenses_permitted_check,
+    no_train_eval_overlap_check,
+    votes_of_one_kind_check,
+)
 from llmops_assets.assets.corpora import corpus_asset
 from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
+from llmops_assets.assets.licensing import licensed_assets
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
@@ -60,6 +65,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
         jobs.append(job)
         sensors.append(enough_preferences_sensor(recipe, recipe.preferences, job))
         schedules.append(weekly_dpo_schedule(recipe, recipe.preferences, job))
+    if recipe.licenses is not None:
+        checks += [licenses_permitted_check(recipe, recipe.licenses, name) for name in licensed_assets(recipe)]
     return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, sensors=sensors, schedules=schedules)
 
 

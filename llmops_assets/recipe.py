@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
+from llmops_assets.data.licenses import LicensePolicy
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSource, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
@@ -121,6 +122,7 @@ class Recipe(BaseModel):
     sweeps: dict[SweepName, SweepSpec] = Field(default={}, description="Trainings of one stage to compare, by name.")
     evaluation: EvaluationSpec = EvaluationSpec()
     gate: GatePolicy = GatePolicy()
+    licenses: LicensePolicy | None = Field(default=None, description="Licences that the lane does not want.")
 
     @model_validator(mode="after")
     def _stages_have_their_inputs(self) -> "Recipe":

@@ -10,6 +10,7 @@ from typing import Any
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.tool_calls import says_tools_alone
 from llmops_assets.data.jsonl import excerpt
+from llmops_assets.data.licenses import union
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.qa_extraction import SourceText, extract
 from llmops_assets.data.quarantine import Quarantine
@@ -70,7 +71,7 @@ class ConversationIntake:
             for conversation in found:
                 self.quarantine.read[source.name] += 1
                 self._take(replace(conversation, source=source.name))
-        self.licenses[source.name] = " AND ".join(sorted(licenses))
+        self.licenses[source.name] = union(licenses)
         return splits
 
     def _take(self, conversation: Conversation) -> None:

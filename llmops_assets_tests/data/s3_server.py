@@ -11,7 +11,7 @@ from unittest.mock import patch
 from urllib.request import Request, urlopen
 
 import boto3
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 BUCKET = "corpora"

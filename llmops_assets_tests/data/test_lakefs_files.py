@@ -103,7 +103,7 @@ def test_a_whole_registry_may_lie_in_a_repository(server: LakeFsServer) -> None:
     server.commit("docs", "main", {"data/sums.json": b"[]"})
     [conversation] = read_sft_source(held, Path())
     assert [turn.content for turn in conversation.messages] == ["Add.\n1 and 2", "3"]  # pyright: ignore
-    assert facts_of(held, Path()).revision in held.file
+    assert held.file == f"lakefs://docs/{facts_of(held, Path()).revision}/data/dataset_info.json"
 
 
 @pytest.mark.parametrize(
