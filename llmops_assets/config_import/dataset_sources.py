@@ -86,8 +86,6 @@ def _hub_source(
     section: str, name: str, entry: Mapping[str, Any], columns: Columns, limit: int | None
 ) -> dict[str, Any]:
     to_convert = "download the data set as JSON, name the file in dataset_info.json, and import again to convert it"
-    if entry.get("folder"):
-        raise Unusable("`folder` of a hub data set cannot be honoured; download it and name the file")
     if section == "preferences" and not _is_pair_layout(columns):
         raise Unusable(f"rows of {entry['hf_hub_url']} are in no layout of pairs that a lane reads; {to_convert}")
     if section == "thumbs_set":
@@ -108,6 +106,7 @@ def _hub_source(
         "name": source_name(name),
         "dataset": entry["hf_hub_url"],
         "subset": entry.get("subset"),
+        "folder": entry.get("folder"),
         "split": entry.get("split") or "train",
         "column": {"sft_set": columns.messages, "corpus": columns.prompt}.get(section),
         "max_records": limit,
