@@ -133,19 +133,22 @@ def _rows(source: HubSource, base_dir: Path, column: str | None) -> Iterator[tup
 
 
 def _loaded(source: HubSource, base_dir: Path) -> Any:
-    from datasets import load_dataset
+    from datasets import load_dataset_builder
 
-    folder = base_dir / source.dataset
+    folder, place, revision = base_dir / source.dataset, source.dataset, None
     try:
         if folder.is_dir():
-            return load_dataset(str(folder), source.subset, data_dir=source.folder, split=source.split)
-        if _is_offline():
-            # `datasets` itself would take whatever revision of the set it has prepared before.
-            cached = _cached(source)
-            return load_dataset(str(cached), source.subset, data_dir=source.folder, split=source.split)
-        return load_dataset(
-            source.dataset, source.subset, data_dir=source.folder, split=source.split, revision=_commit(source)
-        )
+            place = str(folder)
+        elif _is_offline():
+            place = str(_cached(source))
+        else:
+            revision = _commit(source)
+        builder = load_dataset_builder(place, source.subset, data_dir=source.folder, revision=revision)
+        if type(builder).__module__.startswith("datasets.packaged_modules.cache"):
+            # It is what `datasets` has prepared of the set before, of whatever revision.
+            raise _missing(source, "the hub does not answer")
+        builder.download_and_prepare()
+        return builder.as_dataset(split=source.split)
     except MissingSourceError:
         raise
     except Exception as error:  # load_dataset raises what its many loaders raise; to a reader they are all this one

@@ -129,3 +129,18 @@ def test_a_series_that_lacks_a_file_is_not_read_in_part(home: Path) -> None:
     next(snapshot.glob("data/train_sft-00001-*")).unlink()
     with pytest.raises(MissingSourceError, match="the cache lacks data/train_sft-00001-of-00003"):
         answers(source)
+
+
+def test_what_was_prepared_of_another_revision_is_not_read_when_the_hub_does_not_answer(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = home / "arrow" / "HuggingFaceH4___ultrachat_200k" / "default" / "0.0.0" / OLD
+    prepared.mkdir(parents=True)
+    info = {"builder_name": "parquet", "config_name": "default", "dataset_name": "ultrachat_200k"}
+    version = {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0}
+    (prepared / "dataset_info.json").write_text(json.dumps({**info, "version": version}))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    source = HubConversationsSource(name="chats", dataset="ultrachat", revision=NEW)
+    with pytest.raises(MissingSourceError, match="the hub does not answer"):
+        answers(source)
