@@ -10,14 +10,15 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from llmops_assets.settings import state_dir
 
 _FILE = "content_hashes.sqlite"
-SETTLED_SECONDS = 2.0
 _SCHEMA = "CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL)"
+_BATCH = 500
+SETTLED_SECONDS = 2.0
 
 
 def file_hashes(paths: Iterable[Path]) -> Iterator[str]:
@@ -25,44 +26,22 @@ def file_hashes(paths: Iterable[Path]) -> Iterator[str]:
 
     The memory lies under the state folder and serves runs at the same time. Where it cannot be used, files are read.
     """
-    with _memory() as memory:
+    with closing(_Memory(state_dir() / _FILE)) as memory:
         for path in paths:
             yield _file_hash(path, memory)
 
 
-@contextmanager
-def _memory() -> Iterator[sqlite3.Connection | None]:
-    file = state_dir() / _FILE
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Each statement is a transaction of its own: no lock is held while a large file is read.
-        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-    except (OSError, sqlite3.Error):
-        yield None
-        return
-    with closing(connection):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(_SCHEMA)
-        except sqlite3.Error:
-            yield None
-        else:
-            yield connection
-
-
-def _file_hash(path: Path, memory: sqlite3.Connection | None) -> str:
-    known = str(path.resolve())
-    looked_at = time.time()
-    before = path.stat()
-    if memory is not None and (remembered := _remembered(memory, known, _state(before))) is not None:
+def _file_hash(path: Path, memory: "_Memory") -> str:
+    # A name may come to mean another file, by a link say: the state tells files apart.
+    name, looked_at, before = str(path.absolute()), time.time(), path.stat()
+    if (remembered := memory.get(name, _state(before))) is not None:
         return remembered
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         after = os.fstat(stream.fileno())
     is_settled = looked_at - max(after.st_mtime, after.st_ctime) > SETTLED_SECONDS
-    if memory is not None and is_settled and _state(before) == _state(after):
-        _remember(memory, known, _state(after), digest)
+    if is_settled and _state(before) == _state(after):
+        memory.put(name, _state(after), digest)
     return digest
 
 
@@ -71,15 +50,42 @@ def _state(found: os.stat_result) -> str:
     return " ".join(map(str, (found.st_size, *times, found.st_dev, found.st_ino)))
 
 
-def _remembered(memory: sqlite3.Connection, path: str, state: str) -> str | None:
-    try:
-        row = memory.execute("SELECT sha256 FROM hashes WHERE path = ? AND state = ?", (path, state)).fetchone()
-    except sqlite3.Error:
+class _Memory:
+    """Hashes by path and state, in SQLite; any trouble with it makes it forget, and stops nobody."""
+
+    def __init__(self, file: Path) -> None:
+        self._pending: list[tuple[str, str, str]] = []
+        self._connection: sqlite3.Connection | None = None
+        with suppress(OSError, sqlite3.Error):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(file, timeout=30)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_SCHEMA)
+            self._connection = connection
+
+    def get(self, path: str, state: str) -> str | None:
+        if self._connection is None:
+            return None
+        with suppress(sqlite3.Error):
+            asked = "SELECT sha256 FROM hashes WHERE path = ? AND state = ?"
+            row = self._connection.execute(asked, (path, state)).fetchone()
+            return row[0] if row else None
         return None
-    return row[0] if row else None
 
+    def put(self, path: str, state: str, sha256: str) -> None:
+        self._pending.append((path, state, sha256))
+        if len(self._pending) == _BATCH:
+            self._write()
 
-def _remember(memory: sqlite3.Connection, path: str, state: str, digest: str) -> None:
-    # A full disk, or the lock of another run: the file is read again next time.
-    with suppress(sqlite3.Error):
-        memory.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", (path, state, digest))
+    def close(self) -> None:
+        self._write()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _write(self) -> None:
+        # In one short transaction: no lock is held while a large file is read.
+        if self._connection is not None:
+            with suppress(sqlite3.Error), self._connection:
+                self._connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", self._pending)
+        self._pending.clear()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError
@@ -185,6 +186,19 @@ def test_a_hub_set_is_read_at_the_revision_of_the_source(recipes: Path, monkeypa
     source = RegistryConversationsSource(name="set", file=FILE, dataset="online", license="mit")
     facts = facts_of(source, recipes)
     assert (facts.kind, facts.revision, facts.license) == ("registry", "c" * 40, "MIT")
+
+
+def test_files_of_a_cloud_store_are_read_by_their_address(recipes: Path) -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/sums/a.jsonl", b'{"instruction": "Add.", "output": "3"}\n')
+    fs.pipe("/sums/b.jsonl", b'{"instruction": "Add more.", "output": "4"}\n')
+    for address in ("memory://sums/a.jsonl", "memory://sums"):
+        registry = {"sums": {"cloud_file_name": address}}
+        (recipes.parent / "data" / "dataset_info.json").write_text(json.dumps(registry))
+        found = [contents(chat) for chat in chats(recipes, "sums")]
+        assert found == [["Add.", "3"], ["Add more.", "4"]][: len(found)] and found
+    fs.rm("/sums", recursive=True)
+    assert len(found) == 2
 
 
 def test_the_entry_and_the_files_are_the_version(recipes: Path) -> None:
