@@ -4,7 +4,6 @@ from typing import Any
 
 import dagster as dg
 
-from llmops_assets.assets.adapter_chain import ancestors
 from llmops_assets.assets.adapter_training import AdapterRequest, train_adapter
 from llmops_assets.assets.distillation import TEACHER_LOGITS, current_teacher_logits, learns_from_logits
 from llmops_assets.assets.launchpad import launchpad_config, resolved
@@ -72,8 +71,8 @@ def adapter_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with readable_errors():
             request = adapter_request(context.instance, recipe, resolved(stage, config), artifacts, feedback)
-            parents = [request.parent, *ancestors(artifacts, request.parent)] if request.parent is not None else []
-            licenses = licenses_behind(context.instance, artifacts, [request.rows, *parents])
+            behind = [made.manifest for made in (request.rows, request.parent) if made is not None]
+            licenses = licenses_behind(context.instance, artifacts, behind)
             return train_adapter(
                 context,
                 request,

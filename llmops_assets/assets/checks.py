@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from llmops_assets.assets.adapter_chain import ancestors
 from llmops_assets.assets.licensing import SETS, licenses_behind, set_licenses
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.data.contamination import overlap
@@ -70,10 +69,9 @@ def licenses_permitted_check(recipe: Recipe, policy: LicensePolicy, asset: str) 
         with readable_errors():
             artifact = latest_artifact(context.instance, artifacts, recipe.name, asset)
             if asset in SETS:
-                licenses = set_licenses(artifact)
+                licenses = set_licenses(artifact.manifest)
             else:
-                chain = [artifact, *ancestors(artifacts, artifact)]
-                licenses = licenses_behind(context.instance, artifacts, chain)
+                licenses = licenses_behind(context.instance, artifacts, [artifact.manifest])
         unwanted = denied(licenses, policy.deny)
         return dg.AssetCheckResult(
             passed=not unwanted,

@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from llmops_assets.assets.adapter_chain import ancestors
 from llmops_assets.assets.licensing import license_metadata, licenses_behind
 from llmops_assets.assets.lineage import FINGERPRINT, asset_key
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
@@ -44,16 +43,20 @@ def test_the_sets_that_an_adapter_saw_count_and_not_today_s(store: ArtifactStore
         for made in (seen, today, preferences):
             materialize(instance, made)
         parent = publish(store, "cpt_adapter", "4" * 64, inputs={"corpus": seen.manifest.data_version})
+        retrained = publish(store, "cpt_adapter", "6" * 64, inputs={"corpus": today.manifest.data_version})
         inputs = {"preference_set": preferences.manifest.data_version, "sft_set": "f" * 64}
         card = {"parent": {"asset": "cpt_adapter", "fingerprint": parent.manifest.fingerprint}}
         adapter = publish(store, "dpo_adapter", "5" * 64, inputs=inputs, run_card=card)
-        found = licenses_behind(instance, store, [adapter, *ancestors(store, adapter)])
+        found = licenses_behind(instance, store, [adapter.manifest])
+        again = licenses_behind(instance, store, [adapter.manifest, retrained.manifest])
     assert found == {
         "corpus/web": "CC-BY-NC-4.0",
         "preference_set/own": "MIT OR Apache-2.0",
         # No materialization has that version.
         "sft_set@ffffffffffff": "unknown",
     }
+    # A source that was under two licences is under both.
+    assert again["corpus/web"] == "CC-BY-NC-4.0 AND CC0-1.0"
     shown = license_metadata(found)
     assert shown["license"].value == "CC-BY-NC-4.0 AND (MIT OR Apache-2.0) AND unknown"
 
@@ -65,5 +68,5 @@ def test_answers_of_a_teacher_are_under_the_licences_of_the_questions(store: Art
         for made in (questions, answers):
             materialize(instance, made)
         student = publish(store, "kd_adapter", "3" * 64, inputs={"teacher_answers": answers.manifest.data_version})
-        assert licenses_behind(instance, store, [student]) == {"sft_set/own": "MIT"}
+        assert licenses_behind(instance, store, [student.manifest]) == {"sft_set/own": "MIT"}
     assert license_metadata({}) == {}
