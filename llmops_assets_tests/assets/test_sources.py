@@ -8,6 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from llmops_assets.assets.lineage import asset_key
 from llmops_assets.assets.sources import SOURCE_FACTS
@@ -49,12 +51,14 @@ def lane(server: LakeFsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         yield OpenLane(files, instance)
 
 
+def definitions(lane: OpenLane) -> dg.Definitions:
+    of_lane = lane_definitions(load_recipe(lane.files.recipe_file))
+    return dg.Definitions.merge(of_lane, dg.Definitions(resources=default_resources()))
+
+
 def run_job(lane: OpenLane, *keys: dg.AssetKey) -> dg.ExecuteInProcessResult:
     """Run the lane's build job over some of its assets, with their checks."""
-    definitions = dg.Definitions.merge(
-        lane_definitions(load_recipe(lane.files.recipe_file)), dg.Definitions(resources=default_resources())
-    )
-    job = definitions.resolve_job_def(f"{NAME}_build")
+    job = definitions(lane).resolve_job_def(f"{NAME}_build")
     return job.execute_in_process(instance=lane.instance, asset_selection=list(keys), raise_on_error=False)
 
 
@@ -111,6 +115,20 @@ def test_a_branch_that_moves_makes_another_corpus_and_a_commit_elsewhere_does_no
     assert server.fetched == ["b.jsonl"] and second.fingerprint != first.fingerprint
     assert second.summary[SOURCE_FACTS][0]["revision"] == moved
     assert second.summary["counts"]["kept"] == first.summary["counts"]["kept"] + 1
+
+
+def test_the_graph_shows_a_corpus_out_of_date_once_its_source_is_seen_to_have_moved(
+    lane: OpenLane, server: LakeFsServer
+) -> None:
+    def is_fresh() -> bool:
+        graph = definitions(lane).resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(lane.instance, graph, LoadingContextForTest(lane.instance))
+        return resolver.get_status(CORPUS) == StaleStatus.FRESH
+
+    assert run_job(lane, DOCUMENTS, CORPUS).success and is_fresh()
+    server.commit("texts", "main", {"b.jsonl": b'{"text": "One more document, of a few words only."}\n'})
+    assert run_job(lane, DOCUMENTS).success and not is_fresh()
+    assert run_job(lane, CORPUS).success and is_fresh()
 
 
 def checked(result: dg.ExecuteInProcessResult, asset: str) -> dg.AssetCheckEvaluation:
