@@ -132,7 +132,7 @@ def _readable_errors(address: _Address) -> Iterator[None]:
             f"{endpoint} has no repository {address.repository!r} with a branch, tag or commit {address.ref!r} "
             f"({error.body.get('message', 'not found')}); mend the pattern"
         ) from error
-    except HTTPError as error:
+    except (HTTPError, ValueError) as error:  # nothing there, or something that answers in another tongue
         raise RemoteFileError(f"LAKEFS_ENDPOINT={endpoint} does not answer as LakeFS: {error}") from error
     except LakeFSException as error:
         raise RemoteFileError(f"{endpoint} answers with an error: {error}") from error

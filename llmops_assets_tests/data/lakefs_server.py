@@ -18,7 +18,8 @@ _PAGE = 2
 class LakeFsServer(ThreadingHTTPServer):
     """`commit` puts files on a branch; `fetched` is what was read, and `resolved` the refs that were looked up.
 
-    `cuts` is how many bytes files lack when they are read, and `forbids` whether the user may read nothing.
+    `cuts` is how many bytes files lack when they are read, `forbids` whether the user may read nothing, and
+    `answers_as_lakefs` whether it is a LakeFS at all.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class LakeFsServer(ThreadingHTTPServer):
         self.resolved: list[str] = []
         self.forbids = False
         self.cuts = 0
+        self.answers_as_lakefs = True
 
     @property
     def endpoint(self) -> str:
@@ -53,6 +55,8 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(address.query).items()}
         parts = [unquote(part) for part in address.path.removeprefix("/api/v1/repositories/").split("/")]
+        if not self.server.answers_as_lakefs:
+            return self._json({"welcome": "to another service"})
         if not self._is_known():
             return self._error(401, "error authenticating request")
         if self.server.forbids:

@@ -147,6 +147,12 @@ def test_a_server_that_does_not_answer_is_named(server: LakeFsServer, monkeypatc
     assert "hidden" not in str(refused.value)
 
 
+def test_a_server_of_another_kind_is_no_lakefs(server: LakeFsServer) -> None:
+    server.answers_as_lakefs = False
+    with pytest.raises(MissingSourceError, match=r"LAKEFS_ENDPOINT=http://127.0.0.1:\d+ does not answer as LakeFS"):
+        find_files(TextFilesSource(name="docs", pattern=PATTERN), Path())
+
+
 def test_a_file_that_breaks_off_leaves_nothing_behind(server: LakeFsServer, tmp_path: Path) -> None:
     server.cuts = 3
     with pytest.raises(MissingSourceError, match=r"texts/a.jsonl broke off after 20 of 23 bytes; retry"):
