@@ -29,7 +29,7 @@ venv: $(VENV)/.ready ## Make the virtual environment from the pinned constraints
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,gpu,trackers,html]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,postgres,ray,k8s,docker,s3,lakefs,gpu,trackers,html]' -c constraints.txt
 	@touch $@
 
 demo: venv ## Run the main job: base -> CPT -> SFT v1.0 -> votes -> DPO v1.1 -> champion

@@ -4,6 +4,7 @@ import dagster as dg
 
 from llmops_assets.assets.adapters import adapter_asset
 from llmops_assets.assets.checks import (
+    licenses_permitted_check,
     no_eval_leak_check,
     no_train_eval_overlap_check,
     sealed_prompts_check,
@@ -16,12 +17,14 @@ from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.eval_sets import eval_sets_asset, training_sets
 from llmops_assets.assets.generated_sets import generated_assets
+from llmops_assets.assets.licensing import licensed_assets
 from llmops_assets.assets.preference_reports import preference_report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
 from llmops_assets.assets.release import champion_asset, promoting_stages
 from llmops_assets.assets.sft_sets import sft_set_asset
+from llmops_assets.assets.sources import source_assets
 from llmops_assets.assets.sweeps import sweep_assets
 from llmops_assets.assets.thumbs_sets import thumbs_set_asset
 from llmops_assets.automation.jobs import build_job, dpo_job
@@ -37,7 +40,7 @@ from llmops_assets.settings import configs_dir
 
 def lane(recipe: Recipe) -> dg.Definitions:
     """Return the definitions of one recipe; a stage that the recipe leaves out has no asset."""
-    assets: list[dg.AssetsDefinition | dg.SourceAsset] = []
+    assets: list[dg.AssetsDefinition | dg.SourceAsset] = [*source_assets(recipe)]
     checks: list[dg.AssetChecksDefinition] = []
     jobs = [build_job(recipe)]
     sensors: list[dg.SensorDefinition] = []
@@ -76,6 +79,8 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.eval_sets is not None:
         assets.append(eval_sets_asset(recipe, recipe.eval_sets))
         checks += [no_eval_leak_check(recipe, name) for name in training_sets(recipe)]
+    if recipe.licenses is not None:
+        checks += [licenses_permitted_check(recipe, recipe.licenses, name) for name in licensed_assets(recipe)]
     return dg.Definitions(assets=assets, asset_checks=checks, jobs=jobs, sensors=sensors, schedules=schedules)
 
 

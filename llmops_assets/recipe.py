@@ -12,6 +12,7 @@ from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.cards import CardSpec
 from llmops_assets.data.eval_sets import EvalSetsSpec
 from llmops_assets.data.generation.specs import GroundedSpec, InstructionsSpec, LocalSpec
+from llmops_assets.data.licenses import LicensePolicy
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
@@ -130,6 +131,7 @@ class Recipe(BaseModel):
     sweeps: dict[SweepName, SweepSpec] = Field(default={}, description="Trainings of one stage to compare, by name.")
     evaluation: EvaluationSpec = EvaluationSpec()
     gate: GatePolicy = GatePolicy()
+    licenses: LicensePolicy | None = Field(default=None, description="Licences that the lane does not want.")
 
     @model_validator(mode="after")
     def _stages_have_their_inputs(self) -> "Recipe":

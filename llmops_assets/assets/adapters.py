@@ -7,6 +7,7 @@ import dagster as dg
 from llmops_assets.assets.adapter_training import AdapterRequest, train_adapter
 from llmops_assets.assets.distillation import TEACHER_LOGITS, current_teacher_logits, learns_from_logits
 from llmops_assets.assets.launchpad import launchpad_config, resolved
+from llmops_assets.assets.licensing import license_metadata, licenses_behind
 from llmops_assets.assets.lineage import asset_key, latest_artifact, latest_metadata, readable_errors
 from llmops_assets.assets.parents import dpo_parent
 from llmops_assets.assets.prepared_rows import rows_name
@@ -70,6 +71,8 @@ def adapter_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with readable_errors():
             request = adapter_request(context.instance, recipe, resolved(stage, config), artifacts, feedback)
+            behind = [made.manifest for made in (request.rows, request.parent) if made is not None]
+            licenses = licenses_behind(context.instance, artifacts, behind)
             return train_adapter(
                 context,
                 request,
@@ -77,7 +80,8 @@ def adapter_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
                 trainer=trainer,
                 tracking=tracking,
                 feedback=feedback if stage.stage != "cpt" else None,
-                metadata=_watermark(context.instance, recipe) if stage.stage == "dpo" else None,
+                metadata=license_metadata(licenses)
+                | (_watermark(context.instance, recipe) if stage.stage == "dpo" else {}),
             )
 
     return adapter

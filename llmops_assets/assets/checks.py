@@ -4,9 +4,11 @@ import dagster as dg
 
 from llmops_assets.assets.eval_sets import ITEMS_FILE
 from llmops_assets.assets.eval_sets import NAME as EVAL_SETS
+from llmops_assets.assets.licensing import SETS, licenses_behind, set_licenses
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.assets.preference_sets import read_rows
 from llmops_assets.data.contamination import overlap
+from llmops_assets.data.licenses import LicensePolicy, denied
 from llmops_assets.data.size_guidance import GUIDANCE, size_remark
 from llmops_assets.feedback.export import sealed_prompts_in
 from llmops_assets.recipe import Recipe
@@ -134,3 +136,29 @@ def votes_of_one_kind_check(recipe: Recipe) -> dg.AssetChecksDefinition:
         )
 
     return votes_of_one_kind
+
+
+def licenses_permitted_check(recipe: Recipe, policy: LicensePolicy, asset: str) -> dg.AssetChecksDefinition:
+    """Return the check that warns when a set, or an adapter's ancestry, has a source whose licence `policy` denies."""
+
+    @dg.asset_check(
+        asset=asset_key(recipe.name, asset),
+        name="licenses_permitted",
+        description=f"No source has a licence that the recipe denies: {', '.join(policy.deny)}. For an adapter, "
+        "sources are those of all sets that it and its parents were trained on.",
+    )
+    def licenses_permitted(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
+        with readable_errors():
+            artifact = latest_artifact(context.instance, artifacts, recipe.name, asset)
+            if asset in SETS:
+                licenses = set_licenses(artifact.manifest)
+            else:
+                licenses = licenses_behind(context.instance, artifacts, [artifact.manifest])
+        unwanted = denied(licenses, policy.deny)
+        return dg.AssetCheckResult(
+            passed=not unwanted,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"denied": dg.MetadataValue.json(unwanted), "licenses": dg.MetadataValue.json(licenses)},
+        )
+
+    return licenses_permitted

@@ -8,9 +8,9 @@ from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
 from llmops_assets.assets.set_pages import card_input, length_tables, set_page, sources_table
+from llmops_assets.assets.sources import SOURCE_FACTS, SourcesAtHand, source_keys
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
-from llmops_assets.data.sources import source_hash
 from llmops_assets.data.specs import CorpusSpec, DataSetSummary
 from llmops_assets.recipe import CorpusSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
@@ -27,7 +27,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, "corpus"),
-        deps=eval_sets_deps(recipe),
+        deps=[*source_keys(recipe, "corpus"), *eval_sets_deps(recipe)],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -46,14 +46,14 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
             spec = resolved(section, config)
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            at_hand = SourcesAtHand.look_up(spec.sources, base_dir)
             eval_sets = current_eval_sets(context.instance, artifacts, recipe)
-            inputs = {source.name: source_hash(source, base_dir) for source in spec.sources}
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="corpus",
                 spec=spec,
                 inputs={
-                    **inputs,
+                    **at_hand.hashes,
                     **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     **card_input(recipe),
@@ -68,11 +68,11 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 items = items_file(eval_sets)
                 settings = CorpusSpec.model_validate(spec.model_dump(exclude={"sources"}))
                 summary = build_corpus(
-                    spec.sources, settings, tokenizer_file, slot.output, base_dir, items, data_workers.open()
+                    at_hand.sources, settings, tokenizer_file, slot.output, base_dir, items, data_workers.open()
                 )
                 facts = summarized_facts(recipe.name, "corpus", settings, spec.sources, summary)
                 write_card(slot.output, facts, recipe.card)
-                return Built(summary=summary.model_dump(mode="json"))
+                return Built(summary=summary.model_dump(mode="json") | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -80,6 +80,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
             artifact,
             reused=reused,
             metadata=data_set_metadata(artifact.manifest.summary)
+            | at_hand.metadata(kept_records(artifact.manifest.summary))
             | {
                 "examples": example_rows(artifact.folder / "train.jsonl", lambda row: row["text"][:600]),
             }
@@ -91,7 +92,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
 
 def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
     """Return what every data set shows: rows, counts by outcome and reason, sources, licences, token histogram."""
-    summary = DataSetSummary.model_validate(summary_json)
+    summary = DataSetSummary.model_validate({k: v for k, v in summary_json.items() if k != SOURCE_FACTS})
     return {
         "dagster/row_count": dg.MetadataValue.int(summary.counts.get("train", 0)),
         "rows/heldout": dg.MetadataValue.int(summary.counts.get("heldout", 0)),
@@ -109,3 +110,8 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),
         "token_histogram": histogram_table(summary.token_histogram),
     }
+
+
+def kept_records(summary_json: dict) -> dict[str, int]:
+    """Return how many records of each source a data set has kept."""
+    return {name: counts["kept"] for name, counts in summary_json["sources"].items()}

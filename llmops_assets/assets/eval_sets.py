@@ -8,8 +8,8 @@ import dagster as dg
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
-from llmops_assets.data.sources import source_hash
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
@@ -23,6 +23,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
 
     @dg.asset(
         key=asset_key(recipe.name, NAME),
+        deps=source_keys(recipe, NAME),
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -33,16 +34,18 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
         for perplexity. Whatever a training set shares with them is taken out of the training set, never out of here."""
         with readable_errors():
             base_dir = configs_dir() / "recipes"
+            at_hand = SourcesAtHand.look_up(section.sources, base_dir)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset=NAME,
                 spec=section,
-                inputs={source.name: source_hash(source, base_dir) for source in section.sources},
+                inputs=at_hand.hashes,
                 code_version=CODE_VERSION,
             )
 
             def build(slot: BuildSlot) -> Built:
-                return Built(summary=build_eval_sets(section, slot.output, base_dir))
+                held = section.model_copy(update={"sources": at_hand.sources})
+                return Built(summary=build_eval_sets(held, slot.output, base_dir) | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary
@@ -55,6 +58,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
                 "formats": dg.MetadataValue.json(summary["formats"]),
                 "quarantined": counts_table(summary["quarantined"]),
                 "licenses": dg.MetadataValue.json(summary["licenses"]),
+                **at_hand.metadata(summary["items"]),
                 "examples": example_rows(artifact.folder / ITEMS_FILE, lambda row: json.dumps(row, indent=1)[:600]),
             },
         )

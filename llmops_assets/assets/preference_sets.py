@@ -16,6 +16,7 @@ from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.card_facts import preference_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.preference_pairs import (
@@ -26,7 +27,6 @@ from llmops_assets.data.preference_pairs import (
     without_leaking_pairs,
 )
 from llmops_assets.data.records import row_hash
-from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
@@ -78,7 +78,11 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
 
     @dg.asset(
         key=asset_key(recipe.name, "preference_set"),
-        deps=[asset_key(recipe.name, "preference_votes"), *eval_sets_deps(recipe)],
+        deps=[
+            asset_key(recipe.name, "preference_votes"),
+            *source_keys(recipe, "preference_set"),
+            *eval_sets_deps(recipe),
+        ],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -97,6 +101,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
         with readable_errors():
             spec = resolved(settings, config)
             sets, base_dir = section.data_sets, configs_dir() / "recipes"
+            at_hand = SourcesAtHand.look_up(sets.sources if sets else [], base_dir)
             eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
@@ -109,7 +114,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 inputs={
                     "pairs": _pairs_version(selection),
                     "left_out": row_hash([vote.model_dump() for vote in selection.left_out]),
-                    **_data_set_inputs(sets, base_dir, recipe),
+                    **_data_set_inputs(sets, at_hand, recipe),
                     **card_input(recipe),
                     **eval_sets_input(eval_sets),
                 },
@@ -117,12 +122,13 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
             )
 
             def build(slot: BuildSlot) -> Built:
-                data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
+                held = None if sets is None else sets.model_copy(update={"sources": at_hand.sources})
+                data_sets = None if held is None else _read_data_sets(slot, held, selection, base_dir, recipe)
                 limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
                 kept = _write(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items)
-                sources = [] if sets is None else sets.sources
-                write_card(slot.output, preference_facts(recipe.name, spec, sources, kept), recipe.card)
-                return Built(summary=kept)
+                facts = preference_facts(recipe.name, spec, at_hand.sources, kept)
+                write_card(slot.output, facts, recipe.card)
+                return Built(summary=kept | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -139,6 +145,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "votes_left_out": counts_table(summary["votes_left_out"]),
                 "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
+                **at_hand.metadata(found["pairs"] if found else {}),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
                 **page,
             },
@@ -152,13 +159,13 @@ def _pairs_version(selection: PairSelection) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _data_set_inputs(sets: PairSourcesSpec | None, base_dir: Path, recipe: Recipe) -> dict[str, str]:
+def _data_set_inputs(sets: PairSourcesSpec | None, at_hand: SourcesAtHand, recipe: Recipe) -> dict[str, str]:
     if sets is None:
         return {}
     return {
         "data_sets": row_hash(sets.model_dump(mode="json")),
         "tokenizer": file_sha256(recipe.base_model.tokenizer_file()),
-        **{f"source/{source.name}": source_hash(source, base_dir) for source in sets.sources},
+        **{f"source/{name}": content_hash for name, content_hash in at_hand.hashes.items()},
     }
 
 

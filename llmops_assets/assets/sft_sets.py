@@ -5,17 +5,17 @@ import json
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
-from llmops_assets.assets.corpora import data_set_metadata
+from llmops_assets.assets.corpora import data_set_metadata, kept_records
 from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.sources import source_hash
-from llmops_assets.data.specs import ExtractedSource, GeneratedSource, SftSetSpec
+from llmops_assets.data.specs import ExtractedSource, SftSetSpec
 from llmops_assets.recipe import MADE_BY_MODEL, Recipe, SftSection
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
@@ -35,6 +35,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
         key=asset_key(recipe.name, "sft_set"),
         deps=[
             *(asset_key(recipe.name, parent) for parent in [*(["corpus"] if extracts else []), *made.values()]),
+            *source_keys(recipe, "sft_set"),
             *eval_sets_deps(recipe),
         ],
         group_name=recipe.name,
@@ -55,15 +56,12 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
             corpus = latest_artifact(context.instance, artifacts, recipe.name, "corpus") if extracts else None
+            at_hand = SourcesAtHand.look_up(spec.sources, base_dir)
             eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             sets = {
                 kind: latest_artifact(context.instance, artifacts, recipe.name, asset) for kind, asset in made.items()
             }
-            inputs = {
-                source.name: source_hash(source, base_dir)
-                for source in spec.sources
-                if not isinstance(source, ExtractedSource | GeneratedSource)
-            }
+            inputs = at_hand.hashes
             inputs |= {made[kind]: artifact.manifest.data_version for kind, artifact in sets.items()}
             if corpus is not None:
                 inputs["corpus"] = corpus.manifest.data_version
@@ -85,7 +83,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                 settings = SftSetSpec.model_validate(spec.model_dump(exclude={"sources"}))
                 corpus_dir, items = corpus.folder if corpus else None, items_file(eval_sets)
                 summary = build_sft_set(
-                    spec.sources,
+                    at_hand.sources,
                     settings,
                     corpus_dir,
                     tokenizer_file,
@@ -96,12 +94,13 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                 )
                 facts = summarized_facts(recipe.name, "sft_set", settings, spec.sources, summary)
                 write_card(slot.output, facts, recipe.card)
-                return Built(summary=summary.model_dump(mode="json"))
+                return Built(summary=summary.model_dump(mode="json") | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
             examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
-        metadata = data_set_metadata(artifact.manifest.summary) | {"examples": examples} | page
+        summary = artifact.manifest.summary
+        metadata = data_set_metadata(summary) | at_hand.metadata(kept_records(summary)) | {"examples": examples} | page
         return materialized(artifact, reused=reused, metadata=metadata)
 
     return sft_set

@@ -7,9 +7,9 @@ from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, ev
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
 from llmops_assets.assets.set_pages import card_input, set_page
+from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.card_facts import thumbs_facts
 from llmops_assets.data.cards import write_card
-from llmops_assets.data.sources import source_hash
 from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
@@ -24,7 +24,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
 
     @dg.asset(
         key=asset_key(recipe.name, "thumbs_set"),
-        deps=eval_sets_deps(recipe),
+        deps=[*source_keys(recipe, "thumbs_set"), *eval_sets_deps(recipe)],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -36,13 +36,14 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
         with readable_errors():
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
+            at_hand = SourcesAtHand.look_up(section.sources, base_dir)
             eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="thumbs_set",
                 spec=section,
                 inputs={
-                    **{source.name: source_hash(source, base_dir) for source in section.sources},
+                    **at_hand.hashes,
                     **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     **card_input(recipe),
@@ -51,10 +52,10 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
             )
 
             def build(slot: BuildSlot) -> Built:
-                items = items_file(eval_sets)
-                summary = build_thumbs_set(section, tokenizer_file, slot.output, base_dir, items)
+                held, items = section.model_copy(update={"sources": at_hand.sources}), items_file(eval_sets)
+                summary = build_thumbs_set(held, tokenizer_file, slot.output, base_dir, items)
                 write_card(slot.output, thumbs_facts(recipe.name, section, section.sources, summary), recipe.card)
-                return Built(summary=summary)
+                return Built(summary=summary | at_hand.summary())
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -66,6 +67,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 "dagster/row_count": summary["train"],
                 "thumbs": counts_table({"up": summary["up"], "down": summary["down"]}),
                 "quarantined": counts_table(summary["quarantined"]),
+                **at_hand.metadata({name: counts["kept"] for name, counts in summary["sources"].items()}),
                 **page,
             },
         )

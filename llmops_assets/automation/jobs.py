@@ -7,6 +7,7 @@ from llmops_assets.assets.distillation import lessons_name
 from llmops_assets.assets.distillation_reports import NAME as DISTILLATION_REPORT
 from llmops_assets.assets.lineage import asset_key
 from llmops_assets.assets.release import promoting_stages
+from llmops_assets.assets.sources import source_keys
 from llmops_assets.recipe import MADE_BY_MODEL, Recipe
 
 JOB_TAG = "llmops/job"
@@ -19,13 +20,13 @@ def build_job(recipe: Recipe) -> AssetJob:
     stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
     teacher = [lessons_name(recipe.kd), DISTILLATION_REPORT] if recipe.kd is not None else []
     champion = ["champion"] if promoting_stages(recipe) else []
-    return _job(recipe, "build", [*sets, *stages, *teacher, *champion])
+    return _job(recipe, "build", [*sets, *stages, *teacher, *champion], sets)
 
 
 def dpo_job(recipe: Recipe) -> AssetJob:
     """Return `<recipe>_dpo`: votes to preference set and its report, reference, adapter, report and champion."""
     data = ["preference_set", "preference_report", "dpo_rows", "reference_log_probs"]
-    return _job(recipe, "dpo", [*data, "dpo_adapter", "dpo_report", "champion"])
+    return _job(recipe, "dpo", [*data, "dpo_adapter", "dpo_report", "champion"], ["preference_set"])
 
 
 def dpo_job_name(recipe: Recipe) -> str:
@@ -33,9 +34,11 @@ def dpo_job_name(recipe: Recipe) -> str:
     return f"{recipe.name}_dpo"
 
 
-def _job(recipe: Recipe, suffix: str, assets: list[str]) -> AssetJob:
+def _job(recipe: Recipe, suffix: str, assets: list[str], sets: list[str]) -> AssetJob:
+    """Return a job over `assets`; the sources of `sets` are observed in it first, so that lineage knows their state."""
     name = f"{recipe.name}_{suffix}"
-    selection = dg.AssetSelection.assets(*(asset_key(recipe.name, asset) for asset in assets))
+    keys = [*source_keys(recipe, *sets), *(asset_key(recipe.name, asset) for asset in assets)]
+    selection = dg.AssetSelection.assets(*keys)
     return dg.define_asset_job(
         name, selection=selection, description=f"{recipe.description} ({suffix})", tags={JOB_TAG: name}
     )

@@ -1,11 +1,10 @@
 """LLaMA-Factory's registry of data sets, `dataset_info.json`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from llmops_assets.config_import.values import Unusable
+from llmops_assets.data.registry.entries import Entry, parsed_entries
 
 _FILE = "dataset_info.json"
 
@@ -18,14 +17,14 @@ class DatasetInfo:
     """
 
     folder: Path
-    entries: dict[str, dict[str, Any]] | None
+    entries: dict[str, Entry] | None
     online: bool = False
 
     @classmethod
     def find(cls, folder: str, config: Path) -> "DatasetInfo":
         """Look for the registry in `folder`, from the config and from the working directory, and beside the config.
 
-        Raises Unusable if it is no registry, or lies on the hub.
+        Raises RegistryError if it is no registry, and Unusable if it lies on the hub.
         """
         if folder == "ONLINE":
             return cls(config.parent, None, online=True)
@@ -34,10 +33,10 @@ class DatasetInfo:
         for place in (config.parent / folder, Path(folder), config.parent):
             file = place / _FILE
             if file.is_file():
-                return cls(place, _entries(file))
+                return cls(place, parsed_entries(file.read_bytes(), str(file)))
         return cls(config.parent, None)
 
-    def entry(self, name: str) -> dict[str, Any]:
+    def entry(self, name: str) -> Entry:
         """Return the entry of a data set. Raises Unusable if there is none."""
         if self.online:
             return {"hf_hub_url": name}
@@ -52,20 +51,3 @@ class DatasetInfo:
         raise Unusable(
             f"data set not found: {where}. Add it there, set dataset_dir, or name a hub data set (owner/name)"
         )
-
-
-def _entries(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise Unusable(
-            f"{file}:{error.lineno}: is no JSON: {error.msg} (column {error.colno}); mend that line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise Unusable(f"{file}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    if not isinstance(entries, dict):
-        raise Unusable(f"{file}: must be an object of data sets by name, and is a {type(entries).__name__}")
-    wrong = [name for name, entry in entries.items() if not isinstance(entry, dict)]
-    if wrong:
-        raise Unusable(f'{file}: {wrong[0]}: must be an object such as {{"file_name": ...}}; mend the entry')
-    return entries

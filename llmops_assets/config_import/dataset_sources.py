@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.config_import.dataset_columns import Columns, unread_keys
 from llmops_assets.config_import.dataset_info import DatasetInfo
-from llmops_assets.config_import.dataset_rows import as_conversation, as_pair, as_text, as_thumb
 from llmops_assets.config_import.draft import Joined
 from llmops_assets.config_import.places import Place, source_name
 from llmops_assets.config_import.row_files import is_lane_conversation, read_rows
 from llmops_assets.config_import.values import Unusable
+from llmops_assets.data.records import RecordError
+from llmops_assets.data.registry.columns import Columns, check_purpose, unread_keys
+from llmops_assets.data.registry.entries import ELSEWHERE, RegistryError
+from llmops_assets.data.registry.rows import AS_RECORD
 
-_ELSEWHERE = ("ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-_AS_RECORD = {"corpus": as_text, "sft_set": as_conversation, "thumbs_set": as_thumb, "preferences": as_pair}
 # What a hub data set that no registry describes is taken for.
 _PLAIN: dict[str, dict[str, Any]] = {
     "corpus": {"columns": {"prompt": "text"}},
@@ -44,7 +44,7 @@ def sources_of(
             source = _source(joined, section, info, name, limit, place)
             if source["name"] in sources:
                 raise Unusable(f"two data sets would be the source {source['name']}; rename one in dataset_info.json")
-        except Unusable as error:
+        except (Unusable, RegistryError) as error:
             joined.refuse("dataset", f"{name}: {error}")
             continue
         sources[source["name"]] = source
@@ -67,21 +67,12 @@ def _source(
             "`num_samples` draws rows at random in LLaMA-Factory, again and again where there are too few; remove it "
             "and set max_samples for the first rows, or draw them into a file of their own"
         )
-    if section == "sft_set" and columns.thumb:
-        raise Unusable(
-            "`columns.kto_tag` makes it a set of thumbs, of which LLaMA-Factory's stage sft leaves every row out; name "
-            "the set in a kto config, or remove kto_tag"
-        )
-    if columns.ranked != (section == "preferences"):
-        kind = "preference pairs (ranking: true)" if columns.ranked else "no preference pairs (no ranking: true)"
-        raise Unusable(f"holds {kind}, which the stage does not train on; name another set")
-    if section == "corpus" and (columns.formatting != "alpaca" or columns.history):
-        raise Unusable("holds conversations, of which LLaMA-Factory's stage pt reads the first turn alone; name texts")
+    check_purpose(columns, section)
     if ignored := unread_keys(entry):
         joined.draft.tell("dataset", "unread", f"{name}: {', '.join(ignored)}: LLaMA-Factory does not read it either")
     if entry.get("hf_hub_url"):
         return _hub_source(section, name, entry, columns, limit)
-    if other := next((key for key in _ELSEWHERE if key in entry), None):
+    if other := next((key for key in (*ELSEWHERE, "cloud_file_name") if key in entry), None):
         raise Unusable(f"comes from {other}; a lane reads local files and the Hugging Face hub")
     file = entry.get("file_name")
     if not isinstance(file, str) or not file:
@@ -95,8 +86,6 @@ def _hub_source(
     section: str, name: str, entry: Mapping[str, Any], columns: Columns, limit: int | None
 ) -> dict[str, Any]:
     to_convert = "download the data set as JSON, name the file in dataset_info.json, and import again to convert it"
-    if entry.get("folder"):
-        raise Unusable("`folder` of a hub data set cannot be honoured; download it and name the file")
     if section == "preferences" and not _is_pair_layout(columns):
         raise Unusable(f"rows of {entry['hf_hub_url']} are in no layout of pairs that a lane reads; {to_convert}")
     if section == "thumbs_set":
@@ -117,6 +106,7 @@ def _hub_source(
         "name": source_name(name),
         "dataset": entry["hf_hub_url"],
         "subset": entry.get("subset"),
+        "folder": entry.get("folder"),
         "split": entry.get("split") or "train",
         "column": {"sft_set": columns.messages, "corpus": columns.prompt}.get(section),
         "max_records": limit,
@@ -134,13 +124,22 @@ def _file_source(
     if section == "preferences":
         # Other columns of the rows could be taken for a prompt too.
         source["format"] = "sharegpt"
-    converted = [_AS_RECORD[section](row, columns, file, number) for number, row in enumerate(kept, start=1)]
+    converted = [_record(section, row, columns, file, number) for number, row in enumerate(kept, start=1)]
     if file.is_file() and file.suffix == ".jsonl" and len(kept) == len(rows) and _fits(section, columns, rows):
         return {**source, "pattern": place.pattern(file)}
     target = place.data_file(section, name)
     joined.draft.keep(target, converted)
     joined.draft.tell("dataset", "translated", f"{name}: {len(converted)} of {len(rows)} rows of {file} -> {target}")
     return {**source, "pattern": place.pattern(target)}
+
+
+def _record(section: str, row: dict[str, Any], columns: Columns, file: Path, number: int) -> dict[str, Any]:
+    if section == "corpus" and file.suffix == ".txt":
+        return {"text": row["text"]}
+    try:
+        return AS_RECORD[section](row, columns)
+    except RecordError as error:
+        raise Unusable(f"{file}: row {number}: {error}") from error
 
 
 def _fits(section: str, columns: Columns, rows: list[dict[str, Any]]) -> bool:

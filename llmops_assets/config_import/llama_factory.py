@@ -14,6 +14,7 @@ from llmops_assets.config_import.rules import PREFERENCES
 from llmops_assets.config_import.settings import Setting
 from llmops_assets.config_import.shared_keys import put_base_model, put_pairs, require_section
 from llmops_assets.config_import.values import Unusable, flag, integer, names, text
+from llmops_assets.data.registry.entries import RegistryError
 
 _ORDER = tuple(SECTIONS.values())
 
@@ -169,7 +170,7 @@ def _data(joined: Joined, config: _Config, length: int, place: Place) -> None:
     section = {"cpt": "corpus", "kto": "thumbs_set", "dpo": "preferences"}.get(stage, "sft_set")
     try:
         info = DatasetInfo.find(folder, config.file)
-    except Unusable as error:
+    except (Unusable, RegistryError) as error:
         joined.refuse("dataset_dir" if "dataset_dir" in joined.settings else "dataset", str(error))
         return
     sources = sources_of(joined, section, info, datasets, limit, place)

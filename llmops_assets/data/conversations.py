@@ -11,6 +11,7 @@ from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.tool_calls import says_tools_alone
 from llmops_assets.data.generation.generated_set import ROWS_FILE
 from llmops_assets.data.jsonl import excerpt
+from llmops_assets.data.licenses import union
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.qa_extraction import SourceText, extract
 from llmops_assets.data.quarantine import Quarantine
@@ -22,6 +23,7 @@ from llmops_assets.data.specs import (
     ExtractedSource,
     GeneratedSource,
     HubConversationsSource,
+    RegistryConversationsSource,
     SftSetSpec,
 )
 from llmops_assets.data.splits import Sample, Split
@@ -47,8 +49,10 @@ class ConversationIntake:
         self._guard = SpecialTokenGuard(counter.special_tokens)
         self._first: dict[str, str] = {}
 
-    def read(self, source: ConversationFilesSource | HubConversationsSource, base_dir: Path) -> None:
-        """Take in the conversations of files or of a hub data set; raises MissingSourceError."""
+    def read(
+        self, source: ConversationFilesSource | HubConversationsSource | RegistryConversationsSource, base_dir: Path
+    ) -> None:
+        """Take in the conversations of files, of a hub data set or of a registry's; raises MissingSourceError."""
         self.licenses[source.name] = license_of(source)
         formats = self.formats[source.name] = Counter()
         # Of a hub data set `max_records` are drawn before they are read.
@@ -80,7 +84,7 @@ class ConversationIntake:
             for conversation in found:
                 self.quarantine.read[source.name] += 1
                 self._take(replace(conversation, source=source.name))
-        self.licenses[source.name] = " AND ".join(sorted(licenses))
+        self.licenses[source.name] = union(licenses)
         return splits
 
     def read_generated(self, source: GeneratedSource, folder: Path) -> dict[str, Split]:

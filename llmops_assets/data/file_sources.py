@@ -1,14 +1,18 @@
-"""Local files as sources of documents and of conversations."""
+"""Files, local ones and those behind a URL, as sources of documents, conversations and preference pairs."""
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
+from llmops_assets.data.content_hashes import file_hashes
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.lakefs_files import at_commit, fetch_lakefs, is_lakefs
 from llmops_assets.data.normalize import comparison_key
 from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, read_records
 from llmops_assets.data.records import (
@@ -20,10 +24,13 @@ from llmops_assets.data.records import (
     canonical_json,
     row_hash,
 )
-from llmops_assets.data.remote_files import RemoteFileError, fetch, is_url, without_secrets
+from llmops_assets.data.remote_files import FoundFile, RemoteFileError, fetch, is_url, without_secrets
+from llmops_assets.data.source_facts import SourceFacts
 from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
 from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES, read_text_file
 from llmops_assets.errors import LlmopsError
+
+AnyFiles = TypeVar("AnyFiles", bound=FilesSource)
 
 
 class MissingSourceError(LlmopsError):
@@ -38,29 +45,81 @@ def find_files(source: FilesSource, base_dir: Path) -> list[tuple[Path, str]]:
 
     Raises MissingSourceError if there are none.
     """
+    return [(file.path, file.name) for file in _found(source, base_dir)]
+
+
+def pinned_files(source: AnyFiles) -> AnyFiles:
+    """Return `source` with the branch or tag of a LakeFS pattern replaced by its commit; others as they are.
+
+    Raises MissingSourceError.
+    """
+    if not is_lakefs(source.pattern):
+        return source
+    with _readable(source):
+        return source.model_copy(update={"pattern": at_commit(source.pattern)})
+
+
+def file_facts(source: FilesSource, base_dir: Path) -> SourceFacts:
+    """Return what is known about the source's files; the content hash is that of their names and bytes.
+
+    The revision is the commit of LakeFS, or the ETag of a single file. Raises MissingSourceError.
+    """
+    files = _found(source, base_dir)
+    digest = hashlib.sha256()
+    for file, content in zip(files, file_hashes(file.path for file in files), strict=True):
+        digest.update(f"{file.name}\0{content}\n".encode())
+    revisions = {file.revision for file in files}
+    return SourceFacts(
+        source=source.name,
+        kind=source.kind,
+        license=source.license,
+        revision=revisions.pop() if len(revisions) == 1 else None,
+        content_hash=digest.hexdigest(),
+        files=len(files),
+        bytes=sum(file.path.stat().st_size for file in files),
+    )
+
+
+def _found(source: FilesSource, base_dir: Path) -> list[FoundFile]:
+    with _readable(source):
+        files = _matching(source.pattern, base_dir)
+    if not files:
+        advice = "Put the file there, or mend the pattern (relative patterns start at the recipe's folder)"
+        if is_lakefs(source.pattern):
+            advice = "Mend the path; what is staged on a branch is read once it is committed"
+        elif is_url(source.pattern):
+            advice = "Mend the address, or see whether its server answers and lets you in"
+        raise MissingSourceError(
+            f"source '{source.name}' of the recipe in {base_dir}: `pattern: {without_secrets(source.pattern)}` "
+            f"matches no file. {advice}"
+        )
+    return files
+
+
+@contextmanager
+def _readable(source: FilesSource) -> Iterator[None]:
     shown = without_secrets(source.pattern)
     try:
-        files = fetch(source.pattern) if is_url(source.pattern) else _local_files(Path(source.pattern), base_dir)
+        yield
     except RemoteFileError as error:
         raise MissingSourceError(f"source '{source.name}': `pattern: {shown}` cannot be read: {error}") from error
     except (ValueError, IndexError) as error:
         kind = "URL" if is_url(source.pattern) else "glob pattern"
         raise MissingSourceError(f"source '{source.name}': `pattern: {shown}` is no {kind}: {error}") from error
-    if not files:
-        advice = "Put the file there, or mend the pattern (relative patterns start at the recipe's folder)"
-        if is_url(source.pattern):
-            advice = "Mend the address, or see whether its server answers and lets you in"
-        raise MissingSourceError(
-            f"source '{source.name}' of the recipe in {base_dir}: `pattern: {shown}` matches no file. {advice}"
-        )
-    return files
 
 
-def _local_files(pattern: Path, base_dir: Path) -> list[tuple[Path, str]]:
+def _matching(pattern: str, base_dir: Path) -> list[FoundFile]:
+    if is_lakefs(pattern):
+        return fetch_lakefs(pattern)
+    return fetch(pattern) if is_url(pattern) else _local_files(Path(pattern), base_dir)
+
+
+def _local_files(pattern: Path, base_dir: Path) -> list[FoundFile]:
     root = Path(pattern.anchor) if pattern.anchor else base_dir
     below = pattern.relative_to(pattern.anchor)
     paths = sorted(p for p in root.glob(str(below)) if p.is_file() and not _is_hidden(p.relative_to(root), below))
-    return [(p, p.relative_to(base_dir).as_posix() if p.is_relative_to(base_dir) else p.as_posix()) for p in paths]
+    shown = (path.relative_to(base_dir) if path.is_relative_to(base_dir) else path for path in paths)
+    return [FoundFile(path, name.as_posix()) for path, name in zip(paths, shown, strict=True)]
 
 
 def _is_hidden(path: Path, pattern: Path) -> bool:
@@ -68,16 +127,6 @@ def _is_hidden(path: Path, pattern: Path) -> bool:
     named = [part for part in pattern.parts if part.startswith(".")]
     hidden = (part for part in path.parts if part.startswith(".") and part != "..")
     return any(not any(fnmatchcase(part, name) for name in named) for part in hidden)
-
-
-def hash_files(source: FilesSource, base_dir: Path) -> str:
-    """Return the sha256 (hex) of the names and bytes of the source's files."""
-    digest = hashlib.sha256()
-    for path, name in find_files(source, base_dir):
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{name}\0{content}\n".encode())
-    return digest.hexdigest()
 
 
 def read_file_documents(source: TextFilesSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:

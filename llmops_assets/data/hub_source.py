@@ -1,12 +1,17 @@
-"""Data sets of the Hugging Face hub as sources, at a pinned revision; `datasets` is imported only when one is read."""
+"""Data sets of the Hugging Face hub as sources, at a pinned revision; `datasets` is imported only when one is read.
+
+With HF_HUB_OFFLINE=1 they are read from the hub's cache under HF_HOME, at the very revision, or not at all.
+"""
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llmops_assets.data.content_hashes import file_hashes
 from llmops_assets.data.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
@@ -14,8 +19,9 @@ from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
-from llmops_assets.data.named_sets import resolved
+from llmops_assets.data.named_sets import AnyHubSource, resolved
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, RecordError, canonical_json, row_hash
+from llmops_assets.data.source_facts import SourceFacts
 from llmops_assets.data.specs import (
     HubConversationsSource,
     HubEvalSource,
@@ -26,19 +32,46 @@ from llmops_assets.data.specs import (
 from llmops_assets.data.splits import pick
 
 Row = dict[str, Any]
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHARD = re.compile(r"(?P<head>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?!\d)")
 
 
-def hash_hub(source: HubSource, base_dir: Path) -> str:
-    """Return the sha256 (hex) of what is read: data set at its commit (or files of a local folder) and selection.
+def pinned_hub(source: AnyHubSource, base_dir: Path) -> AnyHubSource:
+    """Return `source` with the set that its name stands for, at the commit that its revision is now.
 
-    Without `revision` the hub is asked for the current commit; raises MissingSourceError if it does not answer.
+    Raises MissingSourceError if the hub, or offline its cache, does not know.
     """
     source = resolved(source)
-    folder = base_dir / source.dataset
-    content = _hash_folder(folder) if folder.is_dir() else f"{source.dataset}@{_commit(source)}"
+    if (base_dir / source.dataset).is_dir():
+        return source
+    return source.model_copy(update={"revision": _commit(source)})
+
+
+def hub_facts(source: HubSource, base_dir: Path) -> SourceFacts:
+    """Return what is known about a data set; its content hash is that of data set, commit and selection.
+
+    For a local folder it is that of the folder's files and the selection. Raises MissingSourceError as `pinned_hub`.
+    """
+    source = pinned_hub(source, base_dir)
+    local = base_dir / source.dataset
+    content = _hash_folder(local) if local.is_dir() else f"{source.dataset}@{source.revision}"
     told_otherwise = {"name", "dataset", "revision", "license", "kind", "weight", "max_repeats"}
     selection = source.model_dump(exclude=told_otherwise)
-    return hashlib.sha256(f"{content}\0{canonical_json(selection)}".encode()).hexdigest()
+    files = _files(local) if local.is_dir() else []
+    return SourceFacts(
+        source=source.name,
+        kind=source.kind,
+        license=source.license,
+        revision=None if local.is_dir() else source.revision,
+        content_hash=hashlib.sha256(f"{content}\0{canonical_json(selection)}".encode()).hexdigest(),
+        files=len(files) or None,
+        bytes=sum(path.stat().st_size for path in files) or None,
+    )
+
+
+def read_hub_rows(source: HubSource, base_dir: Path) -> Iterator[tuple[int, Row]]:
+    """Yield (1-based number, row) of the rows of a data set, whatever they hold. Raises MissingSourceError."""
+    return _rows(resolved(source), base_dir, None)
 
 
 def read_hub_documents(source: HubTextSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
@@ -125,17 +158,57 @@ def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | Non
 
 
 def _loaded(source: HubSource, base_dir: Path) -> Any:
-    from datasets import load_dataset
+    from datasets import load_dataset_builder
 
-    folder = base_dir / source.dataset
+    folder, place, revision = base_dir / source.dataset, source.dataset, None
     try:
         if folder.is_dir():
-            return load_dataset(str(folder), source.subset, split=source.split)
-        return load_dataset(source.dataset, source.subset, split=source.split, revision=_commit(source))
+            place = str(folder)
+        elif _is_offline():
+            place = str(_cached(source))
+        else:
+            revision = _commit(source)
+        builder = load_dataset_builder(place, source.subset, data_dir=source.folder, revision=revision)
+        if type(builder).__module__.startswith("datasets.packaged_modules.cache"):
+            # It is what `datasets` has prepared of the set before, of whatever revision.
+            raise _missing(source, "the hub does not answer")
+        builder.download_and_prepare()
+        return builder.as_dataset(split=source.split)
     except MissingSourceError:
         raise
     except Exception as error:  # load_dataset raises what its many loaders raise; to a reader they are all this one
         raise _missing(source, error) from error
+
+
+def _cached(source: HubSource) -> Path:
+    """Return the folder of the set's files at its revision in the hub's cache."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(
+        snapshot_download(source.dataset, repo_type="dataset", revision=source.revision, local_files_only=True)
+    )
+    if missing := _missing_shard(folder):
+        raise _missing(source, f"the cache lacks {missing}")
+    return folder
+
+
+def _missing_shard(folder: Path) -> str | None:
+    """Return the name of a file that belongs to a series, as in train-00001-of-00004.parquet, and is not there."""
+    series: dict[tuple[str, str], set[int]] = {}
+    for path in _files(folder):
+        # What follows the numbers may be a hash, which each file of a series has its own of.
+        if found := _SHARD.match(path.relative_to(folder).as_posix()):
+            series.setdefault((found["head"], found["count"]), set()).add(int(found["number"]))
+    for (head, count), numbers in sorted(series.items()):
+        if missing := set(range(int(count))) - numbers:
+            return f"{head}-{min(missing):05}-of-{count}"
+    return None
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
 
 
 def _draw_key(row: Row) -> str:
@@ -144,12 +217,16 @@ def _draw_key(row: Row) -> str:
 
 
 def _commit(source: HubSource) -> str:
-    if source.revision is not None:
+    if source.revision is not None and _COMMIT.fullmatch(source.revision):
         return source.revision
     from huggingface_hub import HfApi
 
     try:
-        sha = HfApi().dataset_info(source.dataset).sha
+        if _is_offline():
+            return _cached(source).name
+        sha = HfApi().dataset_info(source.dataset, revision=source.revision).sha
+    except MissingSourceError:
+        raise
     except Exception as error:  # hub errors and those of the HTTP client have no common base
         raise _missing(source, error) from error
     if sha is None:
@@ -157,11 +234,13 @@ def _commit(source: HubSource) -> str:
     return sha
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def _hash_folder(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest, files = hashlib.sha256(), _files(folder)
+    for path, content in zip(files, file_hashes(files), strict=True):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
 
@@ -171,5 +250,5 @@ def _missing(source: HubSource, cause: object) -> MissingSourceError:
     return MissingSourceError(
         f"source '{source.name}': data set {source.dataset}{revision} (subset {source.subset}, split '{source.split}') "
         f"cannot be read: {cause}. Check `dataset`, `subset` and `split`, the network and HF_TOKEN; "
-        "pin `revision` so that a cached copy is found offline"
+        f"pin `revision` and `hf download {source.dataset} --repo-type dataset --revision <commit>` to read it offline"
     )

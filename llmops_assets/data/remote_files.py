@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fsspec import AbstractFileSystem
@@ -26,6 +27,14 @@ class RemoteFileError(Exception):
     """A URL cannot be read; the message says why, without secrets."""
 
 
+class FoundFile(NamedTuple):
+    """A file on this machine, how reports call it, and what its store calls this version of it (ETag, commit)."""
+
+    path: Path
+    name: str
+    revision: str | None = None
+
+
 def is_url(pattern: str) -> bool:
     """Return whether `pattern` is a URL and not a path."""
     return "://" in pattern
@@ -36,12 +45,12 @@ def without_secrets(text: str) -> str:
     return _SECRETS.sub("", text) if is_url(text) else text
 
 
-def fetch(pattern: str) -> list[tuple[Path, str]]:
-    """Return (local copy, URL without its query) of the files that `pattern` names, sorted; none if there are none.
+def fetch(pattern: str) -> list[FoundFile]:
+    """Return the local copies of the files that `pattern` names, sorted; none if there are none.
 
-    A file is fetched anew when its size, its ETag, its checksum or its time of change is another one, and each time if
-    its server tells none but the size. Copies lie under the state folder and appear whole or not at all. Credentials
-    are those of the server's own tools, such as AWS_ACCESS_KEY_ID.
+    Reports call them by their URL without its query. A file is fetched anew when its size, its ETag, its checksum or
+    its time of change is another one, and each time if its server tells none but the size. Credentials are those of
+    the server's own tools, such as AWS_ACCESS_KEY_ID.
 
     Raises RemoteFileError.
     """
@@ -50,11 +59,33 @@ def fetch(pattern: str) -> list[tuple[Path, str]]:
     try:
         fs, root = url_to_fs(pattern)
         found = _found(fs, root, pattern)
-        return [(_local_copy(fs, path, info), _shown(fs, path)) for path, info in found if info["type"] == "file"]
+        return [_local_file(fs, path, info) for path, info in found if info["type"] == "file"]
     except ImportError as error:
         raise RemoteFileError(f"{error}; install that package") from error
+    except PermissionError as error:
+        raise RemoteFileError(without_secrets(f"the server refuses the credentials ({error}); mend them")) from error
     except Exception as error:  # file systems raise the errors of their clients, which have no common base
         raise RemoteFileError(without_secrets(f"{type(error).__name__}: {error}")) from error
+
+
+def kept_copy(url: str, version: str, download: Callable[[str], None], *, trusted: bool = True) -> Path:
+    """Return the local copy of `url` in its `version`, which `download` writes to the path that it is given.
+
+    Copies lie under the state folder and appear whole or not at all. A copy that is there is taken if it is `trusted`.
+    """
+    folder = state_dir() / _FOLDER / hashlib.sha256(url.encode()).hexdigest()[:32]
+    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:16] / PurePosixPath(urlsplit(url).path).name
+    if copy.is_file() and trusted:
+        return copy
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".partial-", delete=False) as partial:
+        unfinished = Path(partial.name)
+    try:
+        download(str(unfinished))
+        unfinished.replace(copy)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return copy
 
 
 def _found(fs: AbstractFileSystem, root: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
@@ -77,19 +108,8 @@ def _shown(fs: AbstractFileSystem, path: str) -> str:
     return without_secrets(str(fs.unstrip_protocol(path)))
 
 
-def _local_copy(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> Path:
+def _local_file(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> FoundFile:
     told = {key.lower(): info[key] for key in info if key.lower() in _TELLS_CHANGES}
     url, version = _shown(fs, path), json.dumps([info.get("size"), told], sort_keys=True, default=str)
-    folder = state_dir() / _FOLDER / hashlib.sha256(url.encode()).hexdigest()[:32]
-    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:16] / PurePosixPath(urlsplit(url).path).name
-    if copy.is_file() and told:
-        return copy
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=copy.parent, prefix=".partial-", delete=False) as partial:
-        unfinished = Path(partial.name)
-    try:
-        fs.get_file(path, str(unfinished))
-        unfinished.replace(copy)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return copy
+    copy = kept_copy(url, version, lambda target: fs.get_file(path, target), trusted=bool(told))
+    return FoundFile(copy, url, str(told["etag"]).replace('"', "") if told.get("etag") else None)

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from llmops_assets.data.formats.conversations import ConversationFormat
 from llmops_assets.data.formats.eval_items import EvalFormat
 from llmops_assets.data.formats.preferences import PreferenceFormat
+from llmops_assets.data.licenses import UNKNOWN, License
 from llmops_assets.data.set_statistics import ConversationStatistics
 
 AnySource = TypeVar("AnySource", bound="SourceSpec")
@@ -42,9 +43,10 @@ class MixedSource(SourceSpec):
 
 
 def _names_differ(sources: list[AnySource]) -> list[AnySource]:
-    names = [source.name for source in sources]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"two sources have the name {twice!r}; rename one")
+    # Each is an asset, and Dagster's names of steps know neither dots nor dashes.
+    names = [source.name.replace("-", "_").replace(".", "_") for source in sources]
+    if twice := next((source.name for source, name in zip(sources, names, strict=True) if names.count(name) > 1), None):
+        raise ValueError(f"two sources have the name {twice!r}, but for dots and dashes; rename one")
     return sources
 
 
@@ -71,8 +73,10 @@ class FilesSource(SourceSpec):
     """Files, as they are or packed (.gz, .zst): JSON Lines, JSON lists and Parquet hold records."""
 
     kind: Literal["files"] = "files"
-    pattern: str = Field(description="Glob relative to the recipe's folder, or absolute; or a URL (s3://, https://).")
-    license: str = Field(default="unknown", description="SPDX expression of the source.")
+    pattern: str = Field(
+        description="Glob relative to the recipe's folder, or absolute; or a URL (s3://, https://, lakefs://)."
+    )
+    license: License = Field(default=UNKNOWN, description="SPDX expression of the source.")
 
 
 class TextFilesSource(FilesSource):
@@ -109,10 +113,11 @@ class HubSource(SourceSpec):
         description="Hub id, a name of docs/data.md such as alpaca, or a local folder (./alpaca) for load_dataset."
     )
     subset: str | None = None
+    folder: str | None = Field(default=None, description="Read this folder of the data set alone, as in hh_rlhf.")
     split: str = "train"
     revision: str | None = Field(default=None, description="Commit; a moving branch cannot be reproduced.")
     max_records: int | None = Field(default=None, gt=0, description="Keep this many records, chosen by hash.")
-    license: str = Field(default="unknown", description="SPDX expression of the source.")
+    license: License = Field(default=UNKNOWN, description="SPDX expression of the source.")
 
 
 class HubTextSource(HubSource):
@@ -164,6 +169,32 @@ class HubEvalSource(HubSource):
     format: EvalFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
 
 
+class RegistrySource(SourceSpec):
+    """A data set of a LLaMA-Factory registry, read as its entry says."""
+
+    kind: Literal["registry"] = "registry"
+    file: str = Field(description="Its dataset_info.json: relative to the recipe's folder, absolute, or a URL.")
+    dataset: str = Field(description="Name of the entry.")
+    revision: str | None = Field(default=None, description="Commit of the entry's hub data set.")
+    license: License = Field(default=UNKNOWN, description="SPDX expression of the source.")
+
+
+class RegistryTextSource(RegistrySource):
+    """Texts of the entry's column `prompt`."""
+
+
+class RegistryConversationsSource(RegistrySource, MixedSource):
+    """Conversations of the entry's columns."""
+
+
+class RegistryPreferencesSource(RegistrySource):
+    """Preference pairs of an entry with `ranking`."""
+
+
+class RegistryThumbsSource(RegistrySource):
+    """Thumbs of an entry with a column `kto_tag`."""
+
+
 class ExtractedSource(MixedSource):
     """Question-answer pairs extracted from the lane's own corpus: verbatim spans, labelled `extractive`."""
 
@@ -184,13 +215,26 @@ class GroundedSource(MixedSource):
 
 GeneratedSource = SelfInstructSource | GroundedSource
 CorpusSource = Annotated[
-    PythonTopicsSource | PythonStdlibSource | TextFilesSource | HubTextSource, Field(discriminator="kind")
-]
-SftSource = Annotated[
-    ExtractedSource | SelfInstructSource | GroundedSource | ConversationFilesSource | HubConversationsSource,
+    PythonTopicsSource | PythonStdlibSource | TextFilesSource | HubTextSource | RegistryTextSource,
     Field(discriminator="kind"),
 ]
-PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field(discriminator="kind")]
+SftSource = Annotated[
+    ExtractedSource
+    | SelfInstructSource
+    | GroundedSource
+    | ConversationFilesSource
+    | HubConversationsSource
+    | RegistryConversationsSource,
+    Field(discriminator="kind"),
+]
+PreferenceSource = Annotated[
+    PreferenceFilesSource | HubPreferencesSource | RegistryPreferencesSource, Field(discriminator="kind")
+]
+# Without a kind, thumbs are those of files.
+ThumbsSource = Annotated[
+    Annotated[ThumbFilesSource, Tag("files")] | Annotated[RegistryThumbsSource, Tag("registry")],
+    Discriminator(lambda given: given.get("kind", "files") if isinstance(given, dict) else given.kind),
+]
 EvalSource = Annotated[EvalFilesSource | HubEvalSource, Field(discriminator="kind")]
 # Sources whose names differ, at least one.
 Sources = Annotated[list[AnySource], Field(min_length=1), AfterValidator(_names_differ)]

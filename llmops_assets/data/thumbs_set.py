@@ -12,10 +12,14 @@ from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
-from llmops_assets.data.specs import DataSetFiles, Sources, ThumbFilesSource
+from llmops_assets.data.registry_source import registry_records
+from llmops_assets.data.specs import DataSetFiles, RegistryThumbsSource, Sources, ThumbFilesSource, ThumbsSource
 from llmops_assets.data.splits import Sample
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
+
+AnyThumbs = ThumbFilesSource | RegistryThumbsSource
+_SAID = ("prompt", "completion", "label")
 
 
 class EmptyThumbsSetError(LlmopsError):
@@ -27,7 +31,7 @@ class ThumbsSetSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: Sources[ThumbFilesSource]
+    sources: Sources[ThumbsSource]
     max_quarantined_share: float = Field(default=0.2, gt=0, le=1, description="The asset fails above this share.")
 
 
@@ -72,11 +76,11 @@ def build_thumbs_set(
 
 
 def _drawn(
-    source: ThumbFilesSource, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
+    source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
 ) -> Iterable[tuple[str, dict[str, Any]]]:
     """Return the thumbs of a source with the hash of what they say: all, or `max_records` of them."""
     usable = _usable(source, base_dir, guard, quarantine)
-    if source.max_records is None:
+    if isinstance(source, RegistryThumbsSource) or source.max_records is None:
         return usable
     sample: Sample[tuple[str, dict[str, Any]]] = Sample(source.max_records, seed=0)
     for digest, row in usable:
@@ -85,16 +89,25 @@ def _drawn(
 
 
 def _usable(
-    source: ThumbFilesSource, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
+    source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
 ) -> Iterator[tuple[str, dict[str, Any]]]:
+    for record in _records(source, base_dir):
+        quarantine.read[source.name] += 1
+        found = record if isinstance(record, QuarantinedRecord) else _thumb(*record, source, guard)
+        if isinstance(found, QuarantinedRecord):
+            quarantine.add(found)
+        else:
+            said = {key: found[key] for key in _SAID}
+            yield row_hash(said), found
+
+
+def _records(source: AnyThumbs, base_dir: Path) -> Iterator[tuple[str, JsonLine] | QuarantinedRecord]:
+    if isinstance(source, RegistryThumbsSource):
+        yield from registry_records(source, base_dir)
+        return
     for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
-            quarantine.read[source.name] += 1
-            found = _thumb(entry, name, source, guard) if isinstance(entry, JsonLine) else entry
-            if isinstance(found, QuarantinedRecord):
-                quarantine.add(found)
-            else:
-                yield row_hash(found), {**found, "source": source.name, "origin": f"{name}:{entry.line}"}
+            yield (name, entry) if isinstance(entry, JsonLine) else entry
 
 
 def _source_counts(name: str, rows: Iterable[Mapping[str, Any]], quarantine: Quarantine) -> dict[str, int]:
@@ -121,25 +134,22 @@ def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[
 
 
 def _thumb(
-    entry: JsonLine, name: str, source: ThumbFilesSource, guard: SpecialTokenGuard
+    name: str, entry: JsonLine, source: AnyThumbs, guard: SpecialTokenGuard
 ) -> dict[str, Any] | QuarantinedRecord:
+    layout = "messages" if isinstance(source, RegistryThumbsSource) else source.format
     try:
-        _, messages, label = parse_thumb(entry.value, source.format)
+        _, messages, label = parse_thumb(entry.value, layout)
     except RecordError as error:
-        return _rejected(source, name, entry.line, error.reason, str(error), entry.value)
+        shown = excerpt(canonical_json(entry.value))
+        return QuarantinedRecord(source.name, name, entry.line, error.reason, str(error), shown)
     guarded = [Message(message.role, guard.neutralize(message.content)[0]) for message in messages]
     *prompt, answer = [message.to_row() for message in guarded]
-    return {"prompt": prompt, "completion": answer["content"], "label": label}
-
-
-def _rejected(
-    source: ThumbFilesSource, name: str, line: int, reason: Reason, detail: str, value: Mapping[str, Any]
-) -> QuarantinedRecord:
-    return QuarantinedRecord(source.name, name, line, reason, detail, excerpt(canonical_json(value)))
+    said = {"prompt": prompt, "completion": answer["content"], "label": label}
+    return {**said, "source": source.name, "origin": f"{name}:{entry.line}"}
 
 
 def _refused(row: Mapping[str, Any], reason: Reason, detail: str) -> QuarantinedRecord:
     """Return the quarantine entry of a well-formed thumb that is not wanted."""
     file, _, line = row["origin"].rpartition(":")
-    said = {name: row[name] for name in ("prompt", "completion", "label")}
+    said = {name: row[name] for name in _SAID}
     return QuarantinedRecord(row["source"], file, int(line), reason, detail, excerpt(canonical_json(said)))

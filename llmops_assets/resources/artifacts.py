@@ -68,14 +68,11 @@ class ArtifactStore(dg.ConfigurableResource):
         Raises:
             CorruptArtifact: a file is missing or its sha256 differs from the manifest.
         """
+        manifest = self.manifest(recipe, asset, fingerprint)
+        if manifest is None:
+            return None
         uri = self._uri(recipe, asset, fingerprint)
         fs, path = fsspec.core.url_to_fs(uri)
-        if not fs.exists(f"{path}/{MANIFEST}"):
-            return None
-        try:
-            manifest = Manifest.model_validate_json(fs.cat_file(f"{path}/{MANIFEST}"))
-        except ValidationError as error:
-            raise CorruptArtifact(_corrupt(uri, MANIFEST, "is not a manifest")) from error
         folder = Path(path) if _is_local(fs) else self._download(fs, path, manifest, recipe, asset)
         for name, entry in manifest.files.items():
             file = folder / name
@@ -84,6 +81,21 @@ class ArtifactStore(dg.ConfigurableResource):
             if file_sha256(file) != entry.sha256:
                 raise CorruptArtifact(_corrupt(uri, name, "differs from the manifest's sha256"))
         return Artifact(manifest, folder, uri)
+
+    def manifest(self, recipe: str, asset: str, fingerprint: str) -> Manifest | None:
+        """Return what the artifact of this fingerprint says about itself, None if there is none; reads no other file.
+
+        Raises:
+            CorruptArtifact: it is not a manifest.
+        """
+        uri = self._uri(recipe, asset, fingerprint)
+        fs, path = fsspec.core.url_to_fs(uri)
+        if not fs.exists(f"{path}/{MANIFEST}"):
+            return None
+        try:
+            return Manifest.model_validate_json(fs.cat_file(f"{path}/{MANIFEST}"))
+        except ValidationError as error:
+            raise CorruptArtifact(_corrupt(uri, MANIFEST, "is not a manifest")) from error
 
     def get(self, recipe: str, asset: str, fingerprint: str) -> Artifact:
         """Return the artifact of this fingerprint.

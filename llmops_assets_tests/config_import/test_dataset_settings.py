@@ -49,7 +49,6 @@ def chat(*roles: str) -> dict[str, Any]:
             {"formatting": "sharegpt", "tags": {"user_tag": "user"}},
             "`tags` names no role_tag, content_tag, assi",
         ),
-        ("sft", {**HUB, "folder": "part"}, "`folder` of a hub data set"),
         ("sft", {**HUB, "columns": {"messages": "messages", "system": "s"}}, "`columns.system` is a second column"),
         ("pt", {"hf_hub_url": "owner/set"}, "its texts are not in one column"),
         ("pt", {"formatting": "sharegpt"}, "holds conversations"),

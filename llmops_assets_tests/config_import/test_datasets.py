@@ -67,6 +67,16 @@ def test_a_hub_set_of_messages_is_a_hub_source(desk: Desk, llama_factory: Make) 
     assert "hub_messages is not pinned" in result.report_text()
 
 
+def test_the_folder_of_a_hub_set_is_kept(desk: Desk, llama_factory: Make) -> None:
+    file = desk.folder / "data" / "dataset_info.json"
+    registry = {**REGISTRY, "part": {**REGISTRY["hub_messages"], "folder": "helpful-base"}}
+    file.write_text(json.dumps(registry))
+    recipe, _ = desk.bring(desk.write("sft.yaml", llama_factory(dataset="part")))
+    assert recipe.sft_set is not None
+    [source] = recipe.sft_set.sources
+    assert isinstance(source, HubConversationsSource) and source.folder == "helpful-base"
+
+
 @pytest.mark.parametrize(
     ("dataset", "sentence"),
     [

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.python_stdlib import read_python_stdlib
@@ -17,9 +18,11 @@ from llmops_assets.data.records import Conversation, Document, QuarantinedRecord
 from llmops_assets.data.sources import read_corpus_source, read_sft_source, source_hash
 from llmops_assets.data.specs import (
     ConversationFilesSource,
+    CorpusSource,
     HubTextSource,
     PythonStdlibSource,
     PythonTopicsSource,
+    Sources,
     TextFilesSource,
 )
 
@@ -187,3 +190,10 @@ def test_hub_data_set_that_cannot_be_reached_says_what_to_do(tmp_path: Path, mon
     source = HubTextSource(name="hub", dataset="nobody/nothing")
     with pytest.raises(MissingSourceError, match=r"nobody/nothing.*pin `revision`"):
         source_hash(source, tmp_path)
+
+
+def test_names_that_would_be_one_step_of_a_run_are_refused() -> None:
+    files = {"kind": "files", "pattern": "*.txt"}
+    for first, second in (("a.b", "a-b"), ("a", "a")):
+        with pytest.raises(ValidationError, match="two sources have the name"):
+            TypeAdapter(Sources[CorpusSource]).validate_python([{**files, "name": first}, {**files, "name": second}])

@@ -1,11 +1,10 @@
-"""Which column of a data set holds what: an entry of LLaMA-Factory's `dataset_info.json`, read as it reads it."""
+"""Which column of a data set holds what: an entry of a registry, read as LLaMA-Factory reads it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from llmops_assets.config_import.values import Unusable
 from llmops_assets.data.formats.turns import SPEAKERS
+from llmops_assets.data.registry.entries import Entry, RegistryError
 
 _COLUMNS = {"prompt": "instruction", "query": "input", "response": "output", "messages": "conversations"}
 _TAGS = {
@@ -59,21 +58,21 @@ class Columns:
     roles: Mapping[str, str]
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> "Columns":
+    def of(cls, entry: Entry) -> "Columns":
         """Read an entry of dataset_info.json; of `columns` and `tags`, those that one does not name do not exist.
 
-        Raises Unusable for images, video and sound, and for what LLaMA-Factory cannot read.
+        Raises RegistryError for images, video and sound, and for what LLaMA-Factory cannot read.
         """
         formatting = entry.get("formatting") or "alpaca"
         if formatting not in ("alpaca", "sharegpt", "openai"):
-            raise Unusable(f"formatting {formatting!r} cannot be read; alpaca, sharegpt and openai can")
+            raise RegistryError(f"formatting {formatting!r} cannot be read; alpaca, sharegpt and openai can")
         columns, tags = _names(entry, "columns", _COLUMNS), _names(entry, "tags", _TAGS)
         unreadable = [key for key in _MEDIA if columns.get(key)]
         if unreadable:
-            raise Unusable(f"has columns for {', '.join(unreadable)}; lanes are text")
+            raise RegistryError(f"has columns for {', '.join(unreadable)}; lanes are text")
         missing = [key for key in _NEEDED_TAGS if not tags.get(key)]
         if formatting != "alpaca" and missing:
-            raise Unusable(
+            raise RegistryError(
                 f"`tags` names no {', '.join(missing)}, and LLaMA-Factory has no default beside `tags`; add it there"
             )
         roles = {role: tags.get(tag) for role, tag in ROLE_TAGS.items()}
@@ -103,7 +102,26 @@ class Columns:
         return self.formatting != "alpaca" and self.messages is not None and tags_fit and roles_fit
 
 
-def unread_keys(entry: Mapping[str, Any]) -> list[str]:
+def check_purpose(columns: Columns, section: str) -> None:
+    """Raise RegistryError if the rows of an entry are no rows for `section` of a recipe.
+
+    Sections are corpus, sft_set, thumbs_set and preferences.
+    """
+    if section == "sft_set" and columns.thumb:
+        raise RegistryError(
+            "`columns.kto_tag` makes it a set of thumbs, of which LLaMA-Factory's stage sft leaves every row out; name "
+            "the set in a kto config, or remove kto_tag"
+        )
+    if columns.ranked != (section == "preferences"):
+        kind = "preference pairs (ranking: true)" if columns.ranked else "no preference pairs (no ranking: true)"
+        raise RegistryError(f"holds {kind}, which the stage does not train on; name another set")
+    if section == "corpus" and (columns.formatting != "alpaca" or columns.history):
+        raise RegistryError(
+            "holds conversations, of which LLaMA-Factory's stage pt reads the first turn alone; name texts"
+        )
+
+
+def unread_keys(entry: Entry) -> list[str]:
     """Return the keys of an entry of dataset_info.json that LLaMA-Factory passes over."""
     unread = [key for key in entry if key not in _READ[""]]
     if not entry.get("hf_hub_url"):
@@ -113,14 +131,16 @@ def unread_keys(entry: Mapping[str, Any]) -> list[str]:
     return unread
 
 
-def _names(entry: Mapping[str, Any], group: str, defaults: Mapping[str, str]) -> dict[str, str]:
+def _names(entry: Entry, group: str, defaults: Mapping[str, str]) -> dict[str, str]:
     if group not in entry:
         return dict(defaults)
     given = entry[group]
     if not isinstance(given, dict):
-        raise Unusable(f"`{group}` must be an object of names, and is {given!r}; mend it in dataset_info.json")
+        raise RegistryError(f"`{group}` must be an object of names, and is {given!r}; mend it in dataset_info.json")
     named = {key: value for key, value in given.items() if value is not None}
     wrong = [key for key, value in named.items() if not isinstance(value, str)]
     if wrong:
-        raise Unusable(f"`{group}.{wrong[0]}` must be a text, and is {named[wrong[0]]!r}; mend it in dataset_info.json")
+        raise RegistryError(
+            f"`{group}.{wrong[0]}` must be a text, and is {named[wrong[0]]!r}; mend it in dataset_info.json"
+        )
     return named

@@ -1,0 +1,147 @@
+"""The sources of a recipe as observable external assets, and what the sets that read them say about them."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeGuard, TypeVar
+
+import dagster as dg
+
+from llmops_assets.assets.lineage import readable_errors
+from llmops_assets.data.remote_files import is_url, without_secrets
+from llmops_assets.data.source_facts import SourceFacts
+from llmops_assets.data.sources import ReadableSource, facts_of, pinned
+from llmops_assets.data.specs import (
+    ExtractedSource,
+    FilesSource,
+    GeneratedSource,
+    HubSource,
+    RegistrySource,
+    SourceSpec,
+)
+from llmops_assets.recipe import Recipe
+from llmops_assets.settings import configs_dir
+
+AnySource = TypeVar("AnySource", bound=SourceSpec)
+
+# Key of a set's manifest summary that holds the facts of its sources.
+SOURCE_FACTS = "source_facts"
+_COLUMNS = {
+    **{"source": "string", "kind": "string", "license": "string", "revision": "string", "content_hash": "string"},
+    **{"records": "int", "files": "int", "bytes": "int"},
+}
+
+
+def source_keys(recipe: Recipe, *sets: str) -> list[dg.AssetKey]:
+    """Return the keys `<recipe>/<set>_sources/<source>` of what the named set assets read."""
+    return [_key(recipe, name, source) for name, source in _sources(recipe) if name in sets]
+
+
+def source_assets(recipe: Recipe) -> list[dg.SourceAsset]:
+    """Return an observable external asset for each source of the recipe's sets.
+
+    Those that are made in the lane, of its corpus or by a model, have none: assets of the lane are their sources.
+    """
+    with warnings.catch_warnings():
+        # Dagster says of each that its function is in beta, in every process that loads the graph.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return [_source_asset(recipe, name, source) for name, source in _sources(recipe)]
+
+
+@dataclass(frozen=True)
+class SourcesAtHand(Generic[AnySource]):
+    """The sources of a set, each held at the commit that it is at now, and what is known about them.
+
+    There are no `facts` about one that is made in the lane, of its corpus or by a model: its asset has those.
+    """
+
+    sources: list[AnySource]
+    facts: list[SourceFacts]
+
+    @classmethod
+    def look_up(cls, sources: Sequence[AnySource], base_dir: Path) -> "SourcesAtHand[AnySource]":
+        """Ask hubs and servers once, and hash what is to be read. Raises MissingSourceError."""
+        held = [pinned(source, base_dir) if _is_read(source) else source for source in sources]
+        return cls(held, [facts_of(source, base_dir) for source in held if _is_read(source)])
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The content hash of each source, by name."""
+        return {facts.source: facts.content_hash for facts in self.facts}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the facts as the entry of a manifest's summary."""
+        return {SOURCE_FACTS: [facts.model_dump(mode="json") for facts in self.facts]}
+
+    def metadata(self, records: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
+        """Return the facts as a table, with how many `records` of each source were kept."""
+        rows = []
+        for facts in self.facts:
+            known = {**facts.model_dump(mode="json"), "records": records.get(facts.source)}
+            rows.append(dg.TableRecord({name: _cell(known[name], kind) for name, kind in _COLUMNS.items()}))
+        columns = [dg.TableColumn(name, kind) for name, kind in _COLUMNS.items()]
+        return {SOURCE_FACTS: dg.MetadataValue.table(rows, schema=dg.TableSchema(columns))} if rows else {}
+
+
+def _is_read(source: SourceSpec) -> TypeGuard[ReadableSource]:
+    return not isinstance(source, ExtractedSource | GeneratedSource)
+
+
+def _cell(value: Any, kind: str) -> str | int:
+    if value is None:
+        return 0 if kind == "int" else ""
+    return value
+
+
+def _sources(recipe: Recipe) -> Iterator[tuple[str, ReadableSource]]:
+    """Yield (set asset, source) of all that the recipe's sets read from outside the lane."""
+    pairs = recipe.preferences.data_sets if recipe.dpo is not None and recipe.preferences is not None else None
+    sections = {
+        "corpus": recipe.corpus,
+        "sft_set": recipe.sft_set,
+        "thumbs_set": recipe.thumbs_set,
+        "preference_set": pairs,
+        "eval_sets": recipe.eval_sets,
+    }
+    for name, section in sections.items():
+        for source in section.sources if section is not None else ():
+            if _is_read(source):
+                yield name, source
+
+
+def _key(recipe: Recipe, name: str, source: ReadableSource) -> dg.AssetKey:
+    return dg.AssetKey([recipe.name, f"{name}_sources", source.name])
+
+
+def _source_asset(recipe: Recipe, name: str, source: ReadableSource) -> dg.SourceAsset:
+    kind, what = _described(source)
+
+    @dg.observable_source_asset(
+        key=_key(recipe, name, source),
+        group_name=recipe.name,
+        description=f"{what}, read by {name}. Observing it records the hash of its content as data version, and its "
+        "licence, revision and size; the set that reads it looks for itself again.",
+        tags={f"dagster/kind/{kind}": ""},
+    )
+    def observed() -> dg.ObserveResult:
+        with readable_errors():
+            found = SourcesAtHand.look_up([source], configs_dir() / "recipes").facts[0]
+        known = found.model_dump(exclude={"source", "content_hash"}, exclude_none=True)
+        metadata = {f"source/{key}": value for key, value in known.items()}
+        return dg.ObserveResult(data_version=dg.DataVersion(found.content_hash), metadata=metadata)
+
+    return observed
+
+
+def _described(source: ReadableSource) -> tuple[str, str]:
+    """Return the kind that the UI shows a picture of, and what the source is, as the beginning of a sentence."""
+    match source:
+        case HubSource():
+            return "huggingface", f"The data set {source.dataset} of the Hugging Face hub"
+        case RegistrySource():
+            return "json", f"The data set {source.dataset} of the registry {without_secrets(source.file)}"
+        case FilesSource():
+            scheme = source.pattern.partition("://")[0] if is_url(source.pattern) else "file"
+            return scheme.partition("::")[0], f"The files {without_secrets(source.pattern)}"
+    return "python", f"{type(source).__doc__ or source.kind}".rstrip(".")

@@ -1,0 +1,255 @@
+"""Data sets of a LLaMA-Factory registry as sources: files or hub data sets, whose rows are read as the entry says."""
+
+import glob
+from collections.abc import Iterator
+from heapq import nsmallest
+from pathlib import Path, PurePosixPath
+
+from llmops_assets.data.file_sources import (
+    MissingSourceError,
+    conversation_of,
+    file_facts,
+    find_files,
+    pinned_files,
+    records_of,
+)
+from llmops_assets.data.formats.conversations import parse_conversation
+from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
+from llmops_assets.data.formats.texts import parse_text
+from llmops_assets.data.hub_source import hub_facts, pinned_hub, read_hub_rows
+from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.record_files import kind_of, open_binary, readable
+from llmops_assets.data.records import (
+    Conversation,
+    Document,
+    QuarantinedRecord,
+    Reason,
+    RecordError,
+    canonical_json,
+    row_hash,
+)
+from llmops_assets.data.registry.columns import Columns, check_purpose
+from llmops_assets.data.registry.entries import ELSEWHERE, Entry, RegistryError, entry_of, parsed_entries, samples_of
+from llmops_assets.data.registry.rows import AS_RECORD
+from llmops_assets.data.remote_files import is_url, without_secrets
+from llmops_assets.data.source_facts import SourceFacts
+from llmops_assets.data.specs import (
+    FilesSource,
+    HubSource,
+    RegistryConversationsSource,
+    RegistryPreferencesSource,
+    RegistrySource,
+    RegistryTextSource,
+    RegistryThumbsSource,
+)
+from llmops_assets.data.splits import draw
+
+_SECTIONS: dict[type[RegistrySource], str] = {
+    RegistryTextSource: "corpus",
+    RegistryConversationsSource: "sft_set",
+    RegistryThumbsSource: "thumbs_set",
+    RegistryPreferencesSource: "preferences",
+}
+# A row with its place (`file`, or data set and split), or what had to be rejected.
+Row = tuple[str, JsonLine] | QuarantinedRecord
+
+
+def pinned_registry(source: RegistrySource, base_dir: Path) -> RegistrySource:
+    """Return `source` with its registry at a commit of LakeFS, its hub data set at one of the hub; others as they are.
+
+    Raises MissingSourceError.
+    """
+    file = pinned_files(FilesSource(name=source.name, pattern=source.file)).pattern
+    pinned = source.model_copy(update={"file": file})
+    _, place = _place(pinned, base_dir)
+    revision = pinned_hub(place, base_dir).revision if isinstance(place, HubSource) else None
+    return pinned.model_copy(update={"revision": revision})
+
+
+def registry_facts(source: RegistrySource, base_dir: Path) -> SourceFacts:
+    """Return what is known about the files or the data set of the entry; the entry is part of the content hash.
+
+    Raises MissingSourceError.
+    """
+    entry, place = _place(source, base_dir)
+    facts = hub_facts(place, base_dir) if isinstance(place, HubSource) else file_facts(place, base_dir)
+    content_hash = row_hash({"entry": dict(entry), "data": facts.content_hash})
+    return facts.model_copy(update={"kind": source.kind, "content_hash": content_hash})
+
+
+def read_registry_documents(source: RegistryTextSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
+    """Yield the documents of a set for pre-training: column `prompt`, or the lines of a text file."""
+    for row in registry_records(source, base_dir):
+        if isinstance(row, QuarantinedRecord):
+            yield row
+            continue
+        name, record = row
+        try:
+            text = parse_text(record.value)
+        except RecordError as error:
+            yield rejected_row(source, name, record, error)
+            continue
+        identity = f"{source.name}/{name}:{record.line}"
+        yield Document(identity, text, source.name, f"{name}:{record.line}", identity, source.license)
+
+
+def read_registry_conversations(
+    source: RegistryConversationsSource, base_dir: Path
+) -> Iterator[Conversation | QuarantinedRecord]:
+    """Yield the conversations of a set."""
+    for row in registry_records(source, base_dir):
+        if isinstance(row, QuarantinedRecord):
+            yield row
+            continue
+        name, record = row
+        try:
+            layout, messages = parse_conversation(record.value, "messages")
+        except RecordError as error:
+            yield rejected_row(source, name, record, error)
+            continue
+        yield conversation_of(messages, layout, source.name, f"{name}:{record.line}")
+
+
+def read_registry_comparisons(
+    source: RegistryPreferencesSource, base_dir: Path
+) -> Iterator[tuple[str, Comparison] | QuarantinedRecord]:
+    """Yield (origin, preference) of a set of pairs."""
+    for row in registry_records(source, base_dir):
+        if isinstance(row, QuarantinedRecord):
+            yield row
+            continue
+        name, record = row
+        try:
+            comparisons = parse_comparisons(record.value, "sharegpt")
+        except RecordError as error:
+            yield rejected_row(source, name, record, error)
+            continue
+        yield from ((f"{name}:{record.line}", comparison) for comparison in comparisons)
+
+
+def registry_records(source: RegistrySource, base_dir: Path) -> Iterator[Row]:
+    """Yield the rows of a set as records of its section: `text`, `messages`, or `conversations` with two answers.
+
+    Of an entry with `num_samples` so many are drawn by hash, never more than there are. Raises MissingSourceError
+    naming source, registry and entry if there is no such set, or no lane can read it.
+    """
+    entry, place = _place(source, base_dir)
+    section, columns = _SECTIONS[type(source)], Columns.of(entry)
+    for row in _rows(place, base_dir, samples_of(entry)):
+        if isinstance(row, QuarantinedRecord) or kind_of(Path(row[0])) == ".txt":
+            yield row
+            continue
+        name, record = row
+        try:
+            yield name, JsonLine(record.line, AS_RECORD[section](record.value, columns))
+        except RecordError as error:
+            yield rejected_row(source, name, record, error)
+
+
+def rejected_row(source: RegistrySource, name: str, row: JsonLine, error: RecordError) -> QuarantinedRecord:
+    """Return the quarantine entry of a row that is none of what its section reads."""
+    return QuarantinedRecord(source.name, name, row.line, error.reason, str(error), excerpt(canonical_json(row.value)))
+
+
+def _rows(place: FilesSource | HubSource, base_dir: Path, count: int | None) -> Iterator[Row]:
+    if isinstance(place, HubSource):
+        origin = f"{place.dataset}/{place.split}"
+        yield from ((origin, JsonLine(number, row)) for number, row in read_hub_rows(place, base_dir))
+    elif count is None:
+        yield from _file_rows(place, base_dir)
+    else:
+        draws = (
+            (draw(0, row_hash(row[1].value)), index)
+            for index, row in enumerate(_file_rows(place, base_dir))
+            if not isinstance(row, QuarantinedRecord)
+        )
+        drawn = {index for _, index in nsmallest(count, draws)}
+        for index, row in enumerate(_file_rows(place, base_dir)):
+            if index in drawn or isinstance(row, QuarantinedRecord):
+                yield row
+
+
+def _file_rows(place: FilesSource, base_dir: Path) -> Iterator[Row]:
+    for path, name in find_files(place, base_dir):
+        if kind_of(path) == ".txt":
+            yield from _lines(path, name, place)
+        else:
+            for row in records_of(path, name, place, also=(".txt",)):
+                yield row if isinstance(row, QuarantinedRecord) else (name, row)
+
+
+def _lines(path: Path, name: str, place: FilesSource) -> Iterator[Row]:
+    """Yield the lines of a text file that hold text, each a row with the column `text`."""
+    with readable(path), open_binary(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
+            except UnicodeDecodeError as error:
+                detail = f"byte {error.start} is not UTF-8 ({error.reason})"
+                yield QuarantinedRecord(place.name, name, number, Reason.INVALID_UTF8, detail, excerpt(line))
+                continue
+            if text.strip():
+                yield name, JsonLine(number, {"text": text})
+
+
+def _place(source: RegistrySource, base_dir: Path) -> tuple[Entry, FilesSource | HubSource]:
+    """Return the entry of `source`, and the files or hub data set that it stands for."""
+    shown = without_secrets(source.file)
+    try:
+        entry = entry_of(parsed_entries(_registry(source, base_dir), shown), source.dataset, shown)
+    except RegistryError as error:
+        raise MissingSourceError(f"source '{source.name}': {error}") from error
+    try:
+        check_purpose(Columns.of(entry), _SECTIONS[type(source)])
+        return entry, _hub(source, entry) if entry.get("hf_hub_url") else _files(source, entry, base_dir)
+    except RegistryError as error:
+        raise MissingSourceError(f"source '{source.name}': {shown}: {source.dataset}: {error}") from error
+
+
+def _registry(source: RegistrySource, base_dir: Path) -> bytes:
+    if is_url(source.file):
+        [(path, _), *_] = find_files(FilesSource(name=source.name, pattern=source.file), base_dir)
+        return path.read_bytes()
+    try:
+        return (base_dir / source.file).read_bytes()
+    except OSError as error:
+        raise MissingSourceError(
+            f"source '{source.name}': `file: {source.file}` of the recipe in {base_dir} cannot be read "
+            f"({error.strerror}); name a dataset_info.json (relative paths start at the recipe's folder)"
+        ) from error
+
+
+def _hub(source: RegistrySource, entry: Entry) -> HubSource:
+    return HubSource(
+        name=source.name,
+        dataset=entry["hf_hub_url"],
+        subset=entry.get("subset"),
+        folder=entry.get("folder"),
+        split=entry.get("split") or "train",
+        revision=source.revision,
+        max_records=samples_of(entry),
+        license=source.license,
+    )
+
+
+def _files(source: RegistrySource, entry: Entry, base_dir: Path) -> FilesSource:
+    if other := next((key for key in ELSEWHERE if entry.get(key)), None):
+        raise RegistryError(f"`{other}`: {ELSEWHERE[other]}; a lane reads files and the Hugging Face hub; download it")
+    if source.revision is not None:
+        raise RegistryError("`revision` is that of a hub data set, and the entry names files; remove it")
+    if entry.get("split") not in (None, "train"):
+        raise RegistryError(f"`split: {entry['split']}` of a file cannot be honoured; write those rows to a file")
+    samples_of(entry)
+    return FilesSource(name=source.name, pattern=_pattern(source.file, entry, base_dir), license=source.license)
+
+
+def _pattern(registry: str, entry: Entry, base_dir: Path) -> str:
+    """Return the glob of an entry's file, or of all files in its folder; they lie beside the registry."""
+    if cloud := entry.get("cloud_file_name"):
+        return cloud if PurePosixPath(cloud).suffix else f"{cloud.rstrip('/')}/*"
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise RegistryError(f"`file_name` must name a file or folder, and is {name!r}; mend the entry")
+    place = f"{registry.rpartition('/')[0]}/{name}" if is_url(registry) else (Path(registry).parent / name).as_posix()
+    is_folder = not PurePosixPath(name).suffix if is_url(registry) else (base_dir / place).is_dir()
+    return glob.escape(place) + ("/*" if is_folder else "")
