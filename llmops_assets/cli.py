@@ -368,13 +368,24 @@ def export_votes(recipe: str, file: Path) -> None:
 
 @votes.command("stats")
 @click.argument("recipe")
+@click.option("--json", "as_json", is_flag=True, help="All figures and findings as JSON.")
 @_readable
-def vote_stats(recipe: str) -> None:
-    """Print counts by verdict, rater and version, agreement, position and length bias, as JSON."""
+def vote_stats(recipe: str, as_json: bool) -> None:
+    """Print how far the votes of a lane can be trusted: counts, agreement, biases, and the limits with verdicts."""
+    from llmops_assets.evaluation.preference_quality.presentation import terminal_lines
+    from llmops_assets.evaluation.preference_quality.report import report_on_votes
     from llmops_assets.resources.defaults import feedback_resource
 
+    lane = _recipe(recipe)
+    if lane.preferences is None:
+        raise click.ClickException(f"recipe {lane.name}: has no section preferences, and so no votes")
     with feedback_resource().open() as store:
-        click.echo(store.stats(_recipe(recipe).name).model_dump_json(indent=2))
+        report = report_on_votes(store, lane.name, lane.preferences, lane.base_model.name)
+    if as_json:
+        click.echo(report.model_dump_json(indent=2))
+    else:
+        click.echo("\n".join(terminal_lines(report)))
+        click.echo("\nThese are the votes alone; the asset preference_report adds data sets and the lane's domain.")
 
 
 @votes.command("simulate")

@@ -6,6 +6,7 @@ from llmops_assets.assets.adapters import adapter_asset
 from llmops_assets.assets.checks import (
     no_eval_leak_check,
     no_train_eval_overlap_check,
+    sealed_prompts_check,
     usual_size_check,
     votes_of_one_kind_check,
 )
@@ -14,6 +15,8 @@ from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
 from llmops_assets.assets.eval_sets import eval_sets_asset, training_sets
+from llmops_assets.assets.generated_sets import generated_assets
+from llmops_assets.assets.preference_reports import preference_report_asset
 from llmops_assets.assets.preference_sets import preference_set_asset, preference_votes_asset
 from llmops_assets.assets.prepared_rows import rows_asset
 from llmops_assets.assets.reference_log_probs import reference_log_probs_asset
@@ -42,6 +45,7 @@ def lane(recipe: Recipe) -> dg.Definitions:
     if recipe.corpus is not None:
         assets.append(corpus_asset(recipe, recipe.corpus))
         checks += [no_train_eval_overlap_check(recipe, "corpus"), usual_size_check(recipe, "corpus")]
+    assets += generated_assets(recipe)
     if recipe.sft_set is not None:
         assets.append(sft_set_asset(recipe, recipe.sft_set))
         checks += [no_train_eval_overlap_check(recipe, "sft_set"), usual_size_check(recipe, "sft_set")]
@@ -59,8 +63,9 @@ def lane(recipe: Recipe) -> dg.Definitions:
         assets += [teacher_asset(recipe, recipe.kd), distillation_report_asset(recipe, recipe.kd)]
     if recipe.dpo is not None and recipe.preferences is not None:
         assets += [preference_votes_asset(recipe), preference_set_asset(recipe, recipe.preferences)]
-        assets.append(reference_log_probs_asset(recipe, recipe.dpo))
-        checks += [votes_of_one_kind_check(recipe), usual_size_check(recipe, "preference_set")]
+        assets += [preference_report_asset(recipe, recipe.preferences), reference_log_probs_asset(recipe, recipe.dpo)]
+        checks += [votes_of_one_kind_check(recipe), sealed_prompts_check(recipe)]
+        checks.append(usual_size_check(recipe, "preference_set"))
         job = dpo_job(recipe)
         jobs.append(job)
         sensors.append(enough_preferences_sensor(recipe, recipe.preferences, job))

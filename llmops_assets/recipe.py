@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from llmops_assets.base_model import embedded_base_model_path
 from llmops_assets.data.cards import CardSpec
 from llmops_assets.data.eval_sets import EvalSetsSpec
+from llmops_assets.data.generation.specs import GroundedSpec, InstructionsSpec, LocalSpec
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
@@ -25,6 +26,8 @@ from llmops_assets.training.specs import AnyStageSpec, CptSpec, DpoSpec, KdSpec,
 from llmops_assets.training.sweep_points import SweepName, SweepSpec, check_sweeps
 
 EMBEDDED = "embedded"
+MADE_BY_MODEL = {"self_instruct": "instructions", "grounded": "grounded_pairs"}
+"""Kinds of SFT sources whose rows a model writes, with the section and asset that says how."""
 
 
 class RecipeError(LlmopsError):
@@ -112,6 +115,8 @@ class Recipe(BaseModel):
     base_model: BaseModelSpec
     card: CardSpec = Field(default=CardSpec(), description="What people have to say about the data, for their cards.")
     corpus: CorpusSection | None = None
+    instructions: InstructionsSpec | None = None
+    grounded_pairs: GroundedSpec | None = None
     sft_set: SftSection | None = None
     thumbs_set: ThumbsSetSpec | None = None
     eval_sets: EvalSetsSpec | None = None
@@ -129,6 +134,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _stages_have_their_inputs(self) -> "Recipe":
         needs: Mapping[str, tuple[str, ...]] = {
+            "grounded_pairs": ("corpus",),
             "cpt": ("corpus",),
             "sft": ("sft_set",),
             "kd": ("sft_set", "teacher"),
@@ -138,10 +144,11 @@ class Recipe(BaseModel):
         for stage, sections in needs.items():
             missing = [s for s in sections if getattr(self, s) is None]
             if getattr(self, stage) is not None and missing:
-                raise ValueError(f"stage {stage} needs the section {' and '.join(missing)}")
-        extracted = self.sft_set is not None and any(s.kind == "extracted" for s in self.sft_set.sources)
-        if extracted and self.corpus is None:
-            raise ValueError("sft_set has a source of kind extracted, which needs the section corpus")
+                what = "section" if stage in MADE_BY_MODEL.values() else "stage"
+                raise ValueError(f"{what} {stage} needs the section {' and '.join(missing)}")
+        for kind, section in {"extracted": "corpus", **MADE_BY_MODEL}.items():
+            if kind in self.sft_kinds and getattr(self, section) is None:
+                raise ValueError(f"sft_set has a source of kind {kind}, which needs the section {section}")
         return self
 
     @model_validator(mode="after")
@@ -154,6 +161,11 @@ class Recipe(BaseModel):
     def _sweeps_fit_their_stages(self) -> "Recipe":
         check_sweeps(self.sweeps, self.stages)
         return self
+
+    @property
+    def sft_kinds(self) -> set[str]:
+        """The kinds of sources that the SFT set has."""
+        return {source.kind for source in self.sft_set.sources} if self.sft_set is not None else set()
 
     @property
     def stages(self) -> dict[Stage, AnyStageSpec]:
@@ -226,6 +238,12 @@ def _seen_from(folder: Path, recipe: Recipe) -> Recipe:
         adapter = None if teacher.adapter is None else (folder / teacher.adapter).resolve()
         names = {"name": _model_name(folder, teacher.name), "adapter": adapter}
         placed["teacher"] = teacher.model_copy(update=names)
+    for section in MADE_BY_MODEL.values():
+        spec: InstructionsSpec | GroundedSpec | None = getattr(recipe, section)
+        if spec is not None and isinstance(spec.generator, LocalSpec):
+            adapter = None if spec.generator.adapter is None else (folder / spec.generator.adapter).resolve()
+            names = {"name": _model_name(folder, spec.generator.name), "adapter": adapter}
+            placed[section] = spec.model_copy(update={"generator": spec.generator.model_copy(update=names)})
     return recipe.model_copy(update=placed)
 
 
@@ -239,6 +257,10 @@ def _model_name(folder: Path, name: str) -> str:
 def _unread(recipe: Recipe) -> Iterator[InitErrorDetails]:
     """Yield a problem for every key that is valid in its section and that nothing reads in this recipe."""
     teacher, kd = recipe.teacher, recipe.kd
+    for kind, section in MADE_BY_MODEL.items():
+        if getattr(recipe, section) is not None and kind not in recipe.sft_kinds:
+            sentence = f"is not read without a source of kind {kind} in sft_set; add one, or remove it"
+            yield _unread_key((section,), sentence, {})
     if teacher is not None and kd is None:
         yield _unread_key(("teacher",), "is not read without the section kd; add kd, or remove it", {})
     if teacher is not None and kd is not None and kd.method == "logits":

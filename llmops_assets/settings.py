@@ -21,6 +21,11 @@ def artifact_root() -> str:
     return os.environ.get("LLMOPS_ARTIFACTS_URL", str(state_dir() / "artifacts"))
 
 
+def generation_cache() -> Path:
+    """Folder with the responses of generators, by the hash of their request; all recipes share it."""
+    return state_dir() / "generation_cache"
+
+
 def feedback_url() -> str:
     """SQLAlchemy URL of the feedback store: `LLMOPS_FEEDBACK_URL`, else SQLite under the state folder."""
     return os.environ.get("LLMOPS_FEEDBACK_URL", f"sqlite:///{state_dir() / 'feedback' / 'feedback.sqlite'}")

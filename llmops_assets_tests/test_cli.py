@@ -50,7 +50,11 @@ def test_votes_are_exported_imported_and_counted(voted: None, tmp_path: Path, mo
     assert "1 votes imported" in run("votes", "import", "python_docs", str(file))[1]
     code, stats = run("votes", "stats", "python_docs")
     assert code == 0
-    assert json.loads(stats)["by_verdict"]["left"] == 1
+    assert stats.startswith("python_docs: 1 pairs from votes, 1 prompts; prompts: fails; ")
+    assert "votes for the left answer: 1 of 1, 100.0% [20.7%, 100.0%]" in stats
+    found = json.loads(run("votes", "stats", "python_docs", "--json")[1])
+    assert found["figures"]["by_verdict"] == {"left": 1}
+    assert {finding["rule"]: finding["verdict"] for finding in found["findings"]}["prompts"] == "FAIL"
 
 
 def test_broken_vote_lines_are_named_and_kept(voted: None, tmp_path: Path) -> None:

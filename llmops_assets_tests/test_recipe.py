@@ -10,6 +10,14 @@ from pydantic import BaseModel
 
 import llmops_assets
 from llmops_assets.data.eval_sets import EvalSetsSpec
+from llmops_assets.data.generation.specs import (
+    EndpointSpec,
+    GroundedSpec,
+    InstructionsSpec,
+    KeywordRules,
+    LocalSpec,
+    SamplingSpec,
+)
 from llmops_assets.data.preference_pairs import PairSourcesSpec
 from llmops_assets.data.specs import (
     ConversationFilesSource,
@@ -71,6 +79,12 @@ SECTIONS: list[type[BaseModel]] = [
     PythonStdlibSource,
     PythonTopicsSource,
     TextFilesSource,
+    InstructionsSpec,
+    GroundedSpec,
+    EndpointSpec,
+    LocalSpec,
+    KeywordRules,
+    SamplingSpec,
 ]
 
 
@@ -144,6 +158,45 @@ def _without_section(changed, section: str) -> Path:
             kept.append(line)
     file.write_text("\n".join(kept))
     return file
+
+
+ENDPOINT = {"kind": "endpoint", "base_url": "http://127.0.0.1:8000/v1", "model": "m"}
+FILES = {"kind": "files", "name": "rows", "pattern": "rows.jsonl"}
+GENERATED: dict[str, Any] = {
+    "corpus": {"sources": [FILES]},
+    "instructions": {"generator": ENDPOINT, "seeds": {"pattern": "seeds.jsonl"}},
+    "grounded_pairs": {"generator": ENDPOINT},
+    "sft_set": {"sources": [{"kind": "self_instruct", "name": "made"}, {"kind": "grounded", "name": "asked"}]},
+}
+
+
+def test_rows_that_a_model_writes_need_a_section_that_says_how() -> None:
+    lane = {"name": "lane", "description": "d", "base_model": {"name": "embedded"}, **GENERATED}
+    assert Recipe.model_validate(lane).sft_kinds == {"self_instruct", "grounded"}
+    for left_out, complaint in (
+        ("instructions", "a source of kind self_instruct, which needs the section instructions"),
+        ("grounded_pairs", "a source of kind grounded, which needs the section grounded_pairs"),
+        ("corpus", "section grounded_pairs needs the section corpus"),
+        ("sft_set", "is not read without a source of kind"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            Recipe.model_validate({key: value for key, value in lane.items() if key != left_out})
+
+
+def test_a_local_generator_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "models" / "writer").mkdir(parents=True)
+    recipe = tmp_path / "recipes" / "lane.yaml"
+    recipe.parent.mkdir()
+    local = {"kind": "local", "name": "../models/writer", "adapter": "../models/lora"}
+    sections = {**GENERATED, "instructions": {**GENERATED["instructions"], "generator": local}}
+    recipe.write_text(
+        yaml.safe_dump({"name": "lane", "description": "d", "base_model": {"name": "embedded"}, **sections})
+    )
+    spec = load_recipe(recipe).instructions
+    assert spec is not None and isinstance(spec.generator, LocalSpec)
+    assert spec.generator.name == str(tmp_path / "models" / "writer")
+    assert spec.generator.adapter == tmp_path / "models" / "lora"
+    assert spec.generator.label == "writer+lora"
 
 
 KD = {"max_steps": 1, "learning_rate": 0.001}

@@ -11,6 +11,7 @@ import dagster as dg
 from llmops_assets.assets.adapter_chain import adapter_ref, adapter_sha256, stack_card
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import materialized
+from llmops_assets.assets.previews import inline_png
 from llmops_assets.assets.progress import ProgressReporter, metrics_rows
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
@@ -230,16 +231,9 @@ def _adapter_metadata(artifact: Artifact, label: str | None, tracking: Tracking)
         "engine": card.get("engine", ""),
         "run_card": dg.MetadataValue.json(card),
         "manifest": dg.MetadataValue.path(str(artifact.folder / "manifest.json")),
-        "loss_curve": _inline_png(artifact.folder / "loss_curve.png"),
+        "loss_curve": inline_png(artifact.folder / "loss_curve.png", "loss curve"),
         "mlflow_run": dg.MetadataValue.url(str(card.get("mlflow_run_url", tracking.ui_url))),
     }
     if label is not None:
         shown["version"] = label
     return shown
-
-
-def _inline_png(file: Path) -> dg.MarkdownMetadataValue:
-    import base64
-
-    data = base64.b64encode(file.read_bytes()).decode()
-    return dg.MetadataValue.md(f"![loss curve](data:image/png;base64,{data})")

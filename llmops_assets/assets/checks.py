@@ -5,8 +5,10 @@ import dagster as dg
 from llmops_assets.assets.eval_sets import ITEMS_FILE
 from llmops_assets.assets.eval_sets import NAME as EVAL_SETS
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
+from llmops_assets.assets.preference_sets import read_rows
 from llmops_assets.data.contamination import overlap
 from llmops_assets.data.size_guidance import GUIDANCE, size_remark
+from llmops_assets.feedback.export import sealed_prompts_in
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore
 
@@ -90,6 +92,26 @@ def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
         )
 
     return no_eval_leak
+
+
+def sealed_prompts_check(recipe: Recipe) -> dg.AssetChecksDefinition:
+    """Return the blocking check that no sealed prompt of a preference set is trained on, in whatever spelling."""
+
+    @dg.asset_check(
+        asset=asset_key(recipe.name, "preference_set"),
+        name="sealed_prompts_stay_sealed",
+        blocking=True,
+        description="No prompt of heldout.jsonl is in train.jsonl; letter case and white space make no difference.",
+    )
+    def sealed_prompts_stay_sealed(
+        context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore
+    ) -> dg.AssetCheckResult:
+        with readable_errors():
+            folder = latest_artifact(context.instance, artifacts, recipe.name, "preference_set").folder
+            found = sealed_prompts_in(read_rows(folder / "train.jsonl"), read_rows(folder / "heldout.jsonl"))
+        return dg.AssetCheckResult(passed=not found, metadata={"sealed_prompts_in_train": len(found)})
+
+    return sealed_prompts_stay_sealed
 
 
 def votes_of_one_kind_check(recipe: Recipe) -> dg.AssetChecksDefinition:

@@ -105,6 +105,7 @@ def data_set_metadata(summary_json: dict) -> dict[str, dg.MetadataValue]:
         "sources": sources_table(summary),
         **length_tables(summary),
         **({"formats": dg.MetadataValue.json(dict(summary.formats))} if summary.formats else {}),
+        **({"generators": counts_table(summary.generators)} if summary.generators else {}),
         "licenses": dg.MetadataValue.json(dict(summary.licenses)),
         "token_histogram": histogram_table(summary.token_histogram),
     }

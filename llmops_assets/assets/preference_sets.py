@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from llmops_assets.assets.adapters import WATERMARK
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
-from llmops_assets.assets.launchpad import launchpad_config, resolved
+from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
@@ -29,6 +31,7 @@ from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
+from llmops_assets.feedback.admission import admitted_pairs, quarantine_row
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
 from llmops_assets.feedback.specs import PreferenceSetSpec
@@ -41,6 +44,7 @@ from llmops_assets.training.digests import file_sha256
 
 CODE_VERSION = "2"
 THROUGH_TAG = "llmops/preferences_through"
+QUARANTINE = "quarantine.jsonl"
 
 
 class NotEnoughPreferences(LlmopsError):
@@ -69,7 +73,7 @@ def preference_votes_asset(recipe: Recipe) -> dg.SourceAsset:
 
 def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.AssetsDefinition:
     """Return the `<recipe>/preference_set` asset: usable votes, and the pairs of data sets that the recipe names."""
-    settings = PreferenceSetSpec(sealed_share=section.sealed_share)
+    settings = part_of(section, PreferenceSetSpec)
     config_class = launchpad_config(settings)
 
     @dg.asset(
@@ -87,22 +91,24 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
         feedback: FeedbackResource,
     ) -> dg.MaterializeResult:
         """Chosen and rejected answers from the votes that can be trained on: decisive, not contradicted, no
-        duplicates; and the pairs of data sets that the recipe names. A share of the prompts, drawn by hash, is sealed
-        for the gate and never trained on."""
+        duplicates, no names that give a side away, within a rater's share; and the pairs of data sets that the recipe
+        names. A share of the prompts, drawn by hash, is sealed for the gate and never trained on. Every other vote is
+        in quarantine.jsonl with its reason."""
         with readable_errors():
             spec = resolved(settings, config)
             sets, base_dir = section.data_sets, configs_dir() / "recipes"
             eval_sets = current_eval_sets(context.instance, artifacts, recipe)
             through = context.run.tags.get(THROUGH_TAG)
             with feedback.open() as store:
-                selection = store.usable_pairs(recipe.name, through_seq=int(through) if through else None)
-                quality = store.stats(recipe.name, through_seq=selection.through_seq)
+                base_model, through_seq = recipe.base_model.name, int(through) if through else None
+                selection = admitted_pairs(store, recipe.name, spec, base_model, through_seq=through_seq)
             request = BuildRequest(
                 recipe=recipe.name,
                 asset="preference_set",
                 spec=spec,
                 inputs={
                     "pairs": _pairs_version(selection),
+                    "left_out": row_hash([vote.model_dump() for vote in selection.left_out]),
                     **_data_set_inputs(sets, base_dir, recipe),
                     **card_input(recipe),
                     **eval_sets_input(eval_sets),
@@ -113,10 +119,14 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
             def build(slot: BuildSlot) -> Built:
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
                 limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
-                kept = _write_splits(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items)
+                quarantine = Quarantine() if data_sets is None else data_sets.quarantine
+                kept = _write_splits(
+                    slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items, quarantine
+                )
+                _write_jsonl(slot, QUARANTINE, _left_out_rows(quarantine, selection))
                 sources = [] if sets is None else sets.sources
                 write_card(slot.output, preference_facts(recipe.name, spec, sources, kept), recipe.card)
-                return Built(summary=kept | {"quality": quality.model_dump(mode="json")})
+                return Built(summary=kept)
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -133,7 +143,6 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "votes_left_out": counts_table(selection.excluded),
                 "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
-                "quality": dg.MetadataValue.json(quality.model_dump(mode="json")),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
                 **page,
             },
@@ -168,9 +177,15 @@ def _read_data_sets(
         return _answers_key(pair.prompt, pair.comparison.chosen, pair.comparison.rejected) in voted
 
     intake = read_pairs(sets.sources, base_dir, markers, is_voted)
-    intake.quarantine.write(slot.output / "quarantine.jsonl")
+    intake.quarantine.write(slot.output / QUARANTINE)
     intake.quarantine.check(sets.max_quarantined_share, where="preferences.data_sets")
     return intake
+
+
+def _left_out_rows(quarantine: Quarantine, selection: PairSelection) -> Iterator[dict[str, Any]]:
+    """Yield the records that are no pair or may not be trained on, then the votes that are none."""
+    yield from (record.to_row() for record in quarantine.records)
+    yield from map(quarantine_row, selection.left_out)
 
 
 def _write_splits(
@@ -181,19 +196,18 @@ def _write_splits(
     limit: int,
     recipe: str,
     eval_items: Path | None,
+    quarantine: Quarantine,
 ) -> dict:
     """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate.
 
-    What is trained on holds none of `eval_items`; sealed pairs are measured on, and may.
+    What is trained on holds none of `eval_items`, the rest goes to `quarantine`; sealed pairs are measured on, and may.
     """
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
     rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
-    quarantine = data_sets.quarantine if data_sets else Quarantine()
     if eval_items is not None:
         rows = without_leaking_pairs(rows, eval_items, quarantine)
-        quarantine.write(slot.output / "quarantine.jsonl")
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(
@@ -217,15 +231,20 @@ def _write_splits(
         "heldout": len(scored),
         "rater_kinds": kinds,
         "contains_simulated_votes": "simulated" in kinds,
+        "votes_left_out": selection.excluded,
         "through_seq": selection.through_seq,
         "data_sets": data_sets.summary() | _split_counts(rows, more_sealed, more_heldout) if data_sets else {},
         "quarantined": quarantine.by_reason(),
     }
 
 
-def _split_counts(rows: list[dict], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, int]:
-    train = sum("source" in row for row in rows)
-    return {"train": train, "heldout": len(heldout), "sealed_beyond_max_sealed": len(sealed) - len(heldout)}
+def _split_counts(rows: list[dict], sealed: list[SourcedPair], heldout: list[SourcedPair]) -> dict[str, Any]:
+    return {
+        "train": sum("source" in row for row in rows),
+        "heldout": len(heldout),
+        "sealed_beyond_max_sealed": len(sealed) - len(heldout),
+        "sealed_by_source": dict(Counter(pair.source for pair in sealed)),
+    }
 
 
 def _answers_key(prompt: Sequence[Turn], *answers: str) -> str:
@@ -247,6 +266,12 @@ def _scored_row(pair: PreferencePair) -> dict:
     }
 
 
-def _write_jsonl(slot: BuildSlot, name: str, rows: list[dict]) -> None:
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one of the set's files."""
+    with file.open(encoding="utf-8") as stream:
+        yield from map(json.loads, stream)
+
+
+def _write_jsonl(slot: BuildSlot, name: str, rows: Iterable[dict]) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     (slot.output / name).write_text("".join(lines), encoding="utf-8")

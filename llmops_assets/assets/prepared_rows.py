@@ -16,6 +16,8 @@ from llmops_assets.training.specs import AnyStageSpec, KdSpec
 
 CODE_VERSION = "2"
 _SET_OF_STAGE = {"cpt": "corpus", "sft": "sft_set", "kd": "sft_set", "kto": "thumbs_set", "dpo": "preference_set"}
+# Blocking checks of these stop what is made from the set; nothing is read from them.
+_GATES = {"preference_set": ("preference_report",)}
 _FIXED = frozenset({"stage", "packed"})
 _DESCRIPTIONS = {
     "cpt": "Documents as packed token rows, no token lost, ready to train on. The CPT process only trains.",
@@ -47,7 +49,7 @@ def rows_asset(recipe: Recipe, stage: AnyStageSpec) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=asset_key(recipe.name, name),
-        deps=[asset_key(recipe.name, source_name)],
+        deps=[asset_key(recipe.name, each) for each in (source_name, *_GATES.get(source_name, ()))],
         group_name=recipe.name,
         kinds={"python", "huggingface"},
         owners=recipe.owners,

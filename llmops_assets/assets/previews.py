@@ -1,5 +1,6 @@
 """Small tables and examples for asset pages. User text is fenced, so Markdown in it is shown, not rendered."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -32,6 +33,12 @@ def example_rows(file: Path, show: Callable[[dict[str, Any]], str], count: int =
     with file.open(encoding="utf-8") as stream:
         rows = [show(json.loads(line)) for line in islice(stream, count)]
     return dg.MetadataValue.md("\n\n".join(fenced(row) for row in rows))
+
+
+def inline_png(file: Path, title: str) -> dg.MarkdownMetadataValue:
+    """Return a picture that the page shows without another request."""
+    data = base64.b64encode(file.read_bytes()).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
 
 
 def fenced(text: str) -> str:

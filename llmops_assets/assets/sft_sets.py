@@ -15,8 +15,8 @@ from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.sft_set import build_sft_set
 from llmops_assets.data.sources import source_hash
-from llmops_assets.data.specs import ExtractedSource, SftSetSpec
-from llmops_assets.recipe import Recipe, SftSection
+from llmops_assets.data.specs import ExtractedSource, GeneratedSource, SftSetSpec
+from llmops_assets.recipe import MADE_BY_MODEL, Recipe, SftSection
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
@@ -25,13 +25,18 @@ CODE_VERSION = "3"
 
 
 def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
-    """Return the `<recipe>/sft_set` asset; it depends on the corpus when pairs are extracted from it."""
+    """Return the `<recipe>/sft_set` asset; it depends on the corpus when pairs are extracted from it, and on what a
+    model writes for it."""
     extracts = any(isinstance(source, ExtractedSource) for source in section.sources)
+    made = {kind: asset for kind, asset in MADE_BY_MODEL.items() if kind in recipe.sft_kinds}
     config_class = launchpad_config(section, leave_out=frozenset({"sources"}))
 
     @dg.asset(
         key=asset_key(recipe.name, "sft_set"),
-        deps=[*([asset_key(recipe.name, "corpus")] if extracts else []), *eval_sets_deps(recipe)],
+        deps=[
+            *(asset_key(recipe.name, parent) for parent in [*(["corpus"] if extracts else []), *made.values()]),
+            *eval_sets_deps(recipe),
+        ],
         group_name=recipe.name,
         kinds={"python", "json"},
         owners=recipe.owners,
@@ -43,14 +48,23 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
         artifacts: ArtifactStore,
     ) -> dg.MaterializeResult:
         """Conversations for supervised fine-tuning, as `messages`. Extracted answers are verbatim spans of the
-        corpus and are labelled `extractive`; eval asks only about APIs that neither CPT nor SFT has seen."""
+        corpus and are labelled `extractive`, those of a model have its name; eval asks only about APIs that neither CPT
+        nor SFT has seen."""
         with readable_errors():
             spec = resolved(section, config)
             base_dir = configs_dir() / "recipes"
             tokenizer_file = recipe.base_model.tokenizer_file()
             corpus = latest_artifact(context.instance, artifacts, recipe.name, "corpus") if extracts else None
             eval_sets = current_eval_sets(context.instance, artifacts, recipe)
-            inputs = {s.name: source_hash(s, base_dir) for s in spec.sources if not isinstance(s, ExtractedSource)}
+            sets = {
+                kind: latest_artifact(context.instance, artifacts, recipe.name, asset) for kind, asset in made.items()
+            }
+            inputs = {
+                source.name: source_hash(source, base_dir)
+                for source in spec.sources
+                if not isinstance(source, ExtractedSource | GeneratedSource)
+            }
+            inputs |= {made[kind]: artifact.manifest.data_version for kind, artifact in sets.items()}
             if corpus is not None:
                 inputs["corpus"] = corpus.manifest.data_version
             request = BuildRequest(
@@ -71,7 +85,14 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                 settings = SftSetSpec.model_validate(spec.model_dump(exclude={"sources"}))
                 corpus_dir, items = corpus.folder if corpus else None, items_file(eval_sets)
                 summary = build_sft_set(
-                    spec.sources, settings, corpus_dir, tokenizer_file, slot.output, base_dir, items
+                    spec.sources,
+                    settings,
+                    corpus_dir,
+                    tokenizer_file,
+                    slot.output,
+                    base_dir,
+                    {kind: artifact.folder for kind, artifact in sets.items()},
+                    items,
                 )
                 facts = summarized_facts(recipe.name, "sft_set", settings, spec.sources, summary)
                 write_card(slot.output, facts, recipe.card)

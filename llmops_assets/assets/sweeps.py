@@ -1,6 +1,5 @@
 """The assets of a sweep: one partition per point, each an adapter of its own, and what they come to side by side."""
 
-import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -14,6 +13,7 @@ from llmops_assets.assets.adapter_training import AdapterRequest, adapter_inputs
 from llmops_assets.assets.adapters import CODE_VERSION, GPU_POOL, adapter_asset, adapter_request
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
+from llmops_assets.assets.previews import inline_png
 from llmops_assets.assets.sweep_outcomes import point_outcomes
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
@@ -233,10 +233,9 @@ def _metadata(sweep: Sweep, outcomes: list[PointOutcome], artifact: Artifact) ->
     best = best_point(sweep.spec, outcomes)
     if best is None:
         return shown
-    plot = base64.b64encode((artifact.folder / PLOT_FILE).read_bytes()).decode()
     return shown | {
         "best_point": best.name,
         f"best/{sweep.spec.metric}": best.figures[sweep.spec.metric],
         "best_settings": dg.MetadataValue.json(dict(best.settings)),
-        "plot": dg.MetadataValue.md(f"![{sweep.spec.metric} by point](data:image/png;base64,{plot})"),
+        "plot": inline_png(artifact.folder / PLOT_FILE, f"{sweep.spec.metric} by point"),
     }

@@ -7,20 +7,15 @@ from llmops_assets.assets.distillation import lessons_name
 from llmops_assets.assets.distillation_reports import NAME as DISTILLATION_REPORT
 from llmops_assets.assets.lineage import asset_key
 from llmops_assets.assets.release import promoting_stages
-from llmops_assets.recipe import Recipe
+from llmops_assets.recipe import MADE_BY_MODEL, Recipe
 
 JOB_TAG = "llmops/job"
 
 
 def build_job(recipe: Recipe) -> AssetJob:
     """Return `<recipe>_build`: everything from the sources to v1.0, its reports and the champion."""
-    sections = {
-        "eval_sets": recipe.eval_sets,
-        "corpus": recipe.corpus,
-        "sft_set": recipe.sft_set,
-        "thumbs_set": recipe.thumbs_set,
-    }
-    sets = [name for name, section in sections.items() if section is not None]
+    sections = ("eval_sets", "corpus", *MADE_BY_MODEL.values(), "sft_set", "thumbs_set")
+    sets = [name for name in sections if getattr(recipe, name) is not None]
     stages = [f"{stage}_{part}" for stage in recipe.stages if stage != "dpo" for part in ("rows", "adapter", "report")]
     teacher = [lessons_name(recipe.kd), DISTILLATION_REPORT] if recipe.kd is not None else []
     champion = ["champion"] if promoting_stages(recipe) else []
@@ -28,9 +23,9 @@ def build_job(recipe: Recipe) -> AssetJob:
 
 
 def dpo_job(recipe: Recipe) -> AssetJob:
-    """Return `<recipe>_dpo`: votes to preference set, reference, adapter, report and champion."""
-    chain = ["preference_set", "dpo_rows", "reference_log_probs", "dpo_adapter", "dpo_report", "champion"]
-    return _job(recipe, "dpo", chain)
+    """Return `<recipe>_dpo`: votes to preference set and its report, reference, adapter, report and champion."""
+    data = ["preference_set", "preference_report", "dpo_rows", "reference_log_probs"]
+    return _job(recipe, "dpo", [*data, "dpo_adapter", "dpo_report", "champion"])
 
 
 def dpo_job_name(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.tool_calls import says_tools_alone
+from llmops_assets.data.generation.generated_set import ROWS_FILE
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.qa_extraction import SourceText, extract
@@ -19,6 +20,7 @@ from llmops_assets.data.specs import (
     ConversationFilesSource,
     DataSetFiles,
     ExtractedSource,
+    GeneratedSource,
     HubConversationsSource,
     SftSetSpec,
 )
@@ -81,6 +83,29 @@ class ConversationIntake:
         self.licenses[source.name] = " AND ".join(sorted(licenses))
         return splits
 
+    def read_generated(self, source: GeneratedSource, folder: Path) -> dict[str, Split]:
+        """Take in what a model wrote; return the split of the groups whose documents have one."""
+        splits: dict[str, Split] = {}
+        licenses: set[str] = set()
+        for line, row in enumerate(generated_rows(source, folder), 1):
+            licenses |= {row["generator_license"], row.get("license", row["generator_license"])}
+            if "split" in row:
+                splits[row["group"]] = row["split"]
+            self.quarantine.read[source.name] += 1
+            self._take(
+                Conversation(
+                    id=f"{source.name}/{row['id']}",
+                    messages=tuple(Message(turn["role"], turn["content"]) for turn in row["messages"]),
+                    source=source.name,
+                    origin=f"{row['method']}/{ROWS_FILE}:{line}",
+                    group=row["group"],
+                    generator=row["generator"],
+                    spans=(None,),
+                )
+            )
+        self.licenses[source.name] = " AND ".join(sorted(licenses))
+        return splits
+
     def _take(self, conversation: Conversation) -> None:
         conversation = self._with_system_prompt(self._guarded(conversation))
         digest = row_hash([message.to_row() for message in conversation.messages])
@@ -131,6 +156,13 @@ def corpus_documents(source: ExtractedSource, corpus_dir: Path | None) -> Iterat
     if not path.is_file():
         raise MissingSourceError(f"source '{source.name}': {path} does not exist; materialize the corpus first")
     with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def generated_rows(source: GeneratedSource, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows that a model wrote into a generated set."""
+    with (folder / ROWS_FILE).open(encoding="utf-8") as stream:
         for line in stream:
             yield json.loads(line)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,7 +61,7 @@ class PairIntake:
     licenses: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """Return counts by source, layout and reason, licences, and the share of pairs whose chosen answer is longer.
+        """Return counts by source, layout and reason, licences, score margins, and the share whose chosen is longer.
 
         A share far from one half says that length gives the preference away.
         """
@@ -69,10 +70,20 @@ class PairIntake:
         return {
             "pairs": dict(pairs),
             "chosen_is_longer": {name: round(longer[name] / count, 3) for name, count in pairs.items()},
+            "margins": {name: found for name in pairs if (found := self._margins(name))},
+            "read": dict(self.quarantine.read),
             "formats": {name: dict(sorted(counts.items())) for name, counts in self.formats.items()},
             "licenses": self.licenses,
             "quarantined": self.quarantine.by_reason(),
+            "quarantined_by_source": {name: self.quarantine.by_reason(name) for name in self.licenses},
         }
+
+    def _margins(self, source: str) -> dict[str, float]:
+        pairs = (pair.comparison.margin for pair in self.kept if pair.source == source)
+        margins = sorted(margin for margin in pairs if margin is not None)
+        if not margins:
+            return {}
+        return {"n": len(margins), "min": margins[0], "median": round(median(margins), 3), "max": margins[-1]}
 
 
 def read_pairs(

@@ -59,6 +59,18 @@ class Reason(StrEnum):
     SAME_ANSWERS = "same_answers"
     DIFFERENT_PROMPTS = "different_prompts"
     NO_ALTERNATIVE = "no_alternative"
+    BLOCKED_WORDS = "blocked_words"
+    LEADING_PUNCTUATION = "leading_punctuation"
+    TOO_SIMILAR = "too_similar"
+    INPUT_IS_OUTPUT = "input_is_output"
+    UNFINISHED = "unfinished"
+    TRUNCATED = "truncated"
+    NOT_UNDERSTOOD = "not_understood"
+    REFUSED = "refused"
+    NO_ROOM = "no_room"
+    NO_BUDGET = "no_budget"
+    NOT_IN_TEXT = "not_in_text"
+    UNANSWERABLE = "unanswerable"
 
     @property
     def is_malformed(self) -> bool:
@@ -94,6 +106,18 @@ _UNWANTED = frozenset(
         Reason.SAME_ANSWERS,
         Reason.DIFFERENT_PROMPTS,
         Reason.NO_ALTERNATIVE,
+        Reason.BLOCKED_WORDS,
+        Reason.LEADING_PUNCTUATION,
+        Reason.TOO_SIMILAR,
+        Reason.INPUT_IS_OUTPUT,
+        Reason.UNFINISHED,
+        Reason.TRUNCATED,
+        Reason.NOT_UNDERSTOOD,
+        Reason.REFUSED,
+        Reason.NO_ROOM,
+        Reason.NO_BUDGET,
+        Reason.NOT_IN_TEXT,
+        Reason.UNANSWERABLE,
     }
 )
 

@@ -1,12 +1,12 @@
 """Builds an SFT set: conversations in, train and eval splits of `messages` out, nothing rejected without a reason."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmops_assets.data.conversation_duplicates import without_near_duplicates
-from llmops_assets.data.conversations import ConversationIntake, corpus_documents, without_leaks
+from llmops_assets.data.conversations import ConversationIntake, corpus_documents, generated_rows, without_leaks
 from llmops_assets.data.jsonl import write_json, write_jsonl
 from llmops_assets.data.mixing import Mix, asked_shares, mix
 from llmops_assets.data.qa_extraction import GENERATOR
@@ -15,7 +15,14 @@ from llmops_assets.data.records import Conversation, Reason, row_hash
 from llmops_assets.data.set_sides import Sides, classes_of, split_conversations
 from llmops_assets.data.set_statistics import conversation_statistics
 from llmops_assets.data.sources import source_hash
-from llmops_assets.data.specs import DataSetFiles, DataSetSummary, ExtractedSource, SftSetSpec, SftSource
+from llmops_assets.data.specs import (
+    DataSetFiles,
+    DataSetSummary,
+    ExtractedSource,
+    GeneratedSource,
+    SftSetSpec,
+    SftSource,
+)
 from llmops_assets.data.splits import Split, pick
 from llmops_assets.data.tokens import TokenCounter, token_histogram, tokens_per_row
 from llmops_assets.errors import LlmopsError
@@ -32,15 +39,16 @@ def build_sft_set(
     tokenizer_file: Path,
     out_dir: Path,
     base_dir: Path,
+    generated: Mapping[str, Path] | None = None,
     eval_items: Path | None = None,
 ) -> DataSetSummary:
     """Read or extract conversations into the files of `DataSetFiles(out_dir)`; heldout.jsonl is the eval set.
 
-    Extracted pairs are on the side on which the corpus in `corpus_dir` has their document, so that what eval asks
-    about is new to the CPT adapter and to the SFT adapter; all others are split by group, or per class. No group,
-    question or answer of eval is in train. Train holds no item of the eval sets in `eval_items`; the eval split may,
-    for nothing is learned from it. Every conversation that was read is in a split, in quarantine, or counted by source
-    as `not_drawn`. Same input, same bytes.
+    Extracted and grounded pairs are on the side on which the corpus in `corpus_dir` has their document, so that what
+    eval asks about is new to the CPT adapter and to the SFT adapter; all others are split by group, or per class. No
+    group, question or answer of eval is in train. `generated` has the folder of each kind of generated set. Train holds
+    no item of the eval sets in `eval_items`; the eval split may, for nothing is learned from it. Every conversation
+    that was read is in a split, in quarantine, or counted by source as `not_drawn`. Same input, same bytes.
 
     Raises MissingSourceError and NoClassesError; and QuarantineLimitError, EmptySourceError, or EmptySftSetError with
     the counts by reason, when the quarantine is written.
@@ -51,6 +59,8 @@ def build_sft_set(
     for source in sources:
         if isinstance(source, ExtractedSource):
             splits |= intake.extract(source, corpus_dir)
+        elif isinstance(source, GeneratedSource):
+            splits |= intake.read_generated(source, (generated or {})[source.kind])
         else:
             intake.read(source, base_dir)
     kept = intake.kept
@@ -69,7 +79,7 @@ def build_sft_set(
     mixed = _mixed(sides.train, sources, spec, intake)
     write_jsonl(files.train, _rows(mixed.rows, intake))
     write_jsonl(files.heldout, _rows([(conversation, 1) for conversation in sides.heldout], intake))
-    hashes = {source.name: _hash(source, corpus_dir, base_dir) for source in sources}
+    hashes = {source.name: _hash(source, corpus_dir, base_dir, generated or {}) for source in sources}
     shares = asked_shares(sources)
     statistics = conversation_statistics(
         [c for c, _ in mixed.rows], [intake.tokens[c.id] for c, _ in mixed.rows], intake.counter
@@ -111,9 +121,11 @@ def _empty(train: list[Conversation], heldout: list[Conversation], quarantine: Q
     )
 
 
-def _hash(source: SftSource, corpus_dir: Path | None, base_dir: Path) -> str:
+def _hash(source: SftSource, corpus_dir: Path | None, base_dir: Path, generated: Mapping[str, Path]) -> str:
     if isinstance(source, ExtractedSource):
         return row_hash(list(corpus_documents(source, corpus_dir)))
+    if isinstance(source, GeneratedSource):
+        return row_hash(list(generated_rows(source, generated[source.kind])))
     return source_hash(source, base_dir)
 
 

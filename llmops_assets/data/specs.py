@@ -170,10 +170,26 @@ class ExtractedSource(MixedSource):
     kind: Literal["extracted"] = "extracted"
 
 
+class SelfInstructSource(MixedSource):
+    """The rows of the lane's `instructions` asset, which a model wrote from seed tasks."""
+
+    kind: Literal["self_instruct"] = "self_instruct"
+
+
+class GroundedSource(MixedSource):
+    """The rows of the lane's `grounded_pairs` asset, which a model wrote about the lane's corpus."""
+
+    kind: Literal["grounded"] = "grounded"
+
+
+GeneratedSource = SelfInstructSource | GroundedSource
 CorpusSource = Annotated[
     PythonTopicsSource | PythonStdlibSource | TextFilesSource | HubTextSource, Field(discriminator="kind")
 ]
-SftSource = Annotated[ExtractedSource | ConversationFilesSource | HubConversationsSource, Field(discriminator="kind")]
+SftSource = Annotated[
+    ExtractedSource | SelfInstructSource | GroundedSource | ConversationFilesSource | HubConversationsSource,
+    Field(discriminator="kind"),
+]
 PreferenceSource = Annotated[PreferenceFilesSource | HubPreferencesSource, Field(discriminator="kind")]
 EvalSource = Annotated[EvalFilesSource | HubEvalSource, Field(discriminator="kind")]
 # Sources whose names differ, at least one.
@@ -322,6 +338,7 @@ class DataSetSummary(BaseModel):
     languages: dict[str, int] = Field(default={}, description="Documents that passed the other filters, by language.")
     formats: dict[str, dict[str, int]] = Field(default={}, description="Per source of records: how many had a layout.")
     sources: dict[str, dict[str, int]] = Field(description="Per source: read, kept, tokens, ...")
+    generators: dict[str, int] = Field(default={}, description="SFT sets: rows by what wrote their answers.")
     source_hashes: dict[str, str] = Field(description="Content hash of each source.")
     licenses: dict[str, str] = Field(description="SPDX expression of each source.")
     tokens: dict[str, int] = Field(description="Tokens by split.")
@@ -331,7 +348,6 @@ class DataSetSummary(BaseModel):
     shares_limited_by: str | None = Field(default=None, description="Weighted source with no more to give, or limit.")
     classes: dict[str, dict[str, int]] = Field(default={}, description="Per class: rows in train and in heldout.")
     val_per_class: int | None = Field(default=None, description="Rows asked of each class in heldout.")
-    generators: dict[str, int] = Field(default={}, description="Rows by what made them: dataset, extractive, ...")
     statistics: ConversationStatistics | None = Field(default=None, description="Lengths and turns of conversations.")
 
 

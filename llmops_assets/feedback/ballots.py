@@ -1,11 +1,11 @@
 """Which votes become preference pairs. One pure rule for counting, selecting and reporting."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llmops_assets.feedback.records import Finish, RaterKind, RaterTrust, Side, Verdict
+from llmops_assets.feedback.records import Finish, LeftOutVote, RaterKind, RaterTrust, Side, Verdict
 from llmops_assets.feedback.text_identity import pair_id
 
 # Where people have spoken about two texts, machines are not heard: a pair is never decided by a mixture of kinds.
@@ -31,6 +31,8 @@ class Exclusion(StrEnum):
     CONTRADICTORY = "contradictory"  # battles over the same prompt and texts came out opposite
     DUPLICATE = "duplicate"  # another battle already gave the same pair
     CORROBORATING = "corroborating"  # agrees with the vote that already gave the pair
+    IDENTITY_LEAK = "identity_leak"  # prompt or answers name a model, a vendor or a version
+    RATER_OVER_SHARE = "rater_over_share"  # its rater has given more than the set may take from one
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,12 @@ class Ballot:
     kept: list[CastVote]
     excluded: list[tuple[CastVote, Exclusion]]
 
-    def reasons(self) -> dict[str, int]:
-        """How many votes each reason excluded, in the order in which the reasons are checked."""
-        counted = Counter(reason for _, reason in self.excluded)
-        return {reason.value: counted[reason] for reason in Exclusion if counted[reason]}
+    def left_out(self) -> list[LeftOutVote]:
+        """All votes but the kept ones, by `seq`."""
+        return [
+            LeftOutVote(vote_id=vote.vote_id, battle_id=vote.battle_id, seq=vote.seq, reason=reason.value)
+            for vote, reason in sorted(self.excluded, key=lambda entry: entry[0].seq)
+        ]
 
 
 def newest_votes(votes: Iterable[CastVote]) -> list[CastVote]:

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from llmops_assets.errors import LlmopsError
 from llmops_assets.feedback.records import PreferencePair
-from llmops_assets.feedback.text_identity import Turn, prompt_hash
+from llmops_assets.feedback.text_identity import RowTurn, Turn, seal_key
 
 
 class _Prompted(Protocol):
@@ -33,7 +33,8 @@ def dpo_rows(pairs: Iterable[PreferencePair]) -> list[dict[str, Any]]:
 def sealed_split(pairs: Sequence[Pair], share: float, salt: str) -> tuple[list[Pair], list[Pair]]:
     """Split into (train, held out) by a hash of the prompt: about `share` of all prompts are held out, for ever.
 
-    A prompt's side depends on nothing but its text and `salt`, so it cannot leak into training with a later vote.
+    A prompt's side depends on nothing but what it asks (`seal_key`) and `salt`, so it cannot leak into training with
+    a later vote, nor with another spelling.
     Raises `LlmopsError` unless 0 <= share < 1.
     """
     if not 0 <= share < 1:
@@ -41,10 +42,20 @@ def sealed_split(pairs: Sequence[Pair], share: float, salt: str) -> tuple[list[P
     train: list[Pair] = []
     held_out: list[Pair] = []
     for pair in pairs:
-        digest = hashlib.sha256(f"{salt}\n{prompt_hash(pair.prompt)}".encode()).digest()
+        digest = hashlib.sha256(f"{salt}\n{seal_key(pair.prompt)}".encode()).digest()
         position = int.from_bytes(digest[:8], "big") / 2**64
         (held_out if position < share else train).append(pair)
     return train, held_out
+
+
+def sealed_prompts_in(train: Iterable[Mapping[str, Any]], sealed: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the last turns of `train` rows whose prompt asks what one of the `sealed` rows asks, in any spelling."""
+    keys = {_row_key(row) for row in sealed}
+    return [row["prompt"][-1]["content"] for row in train if _row_key(row) in keys]
+
+
+def _row_key(row: Mapping[str, Any]) -> str:
+    return seal_key(RowTurn.of(row["prompt"]))
 
 
 def rater_kinds(pairs: Iterable[PreferencePair]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Queries behind counting and selecting. Counting costs as much as there are votes after the watermark, not in all."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from llmops_assets.feedback.ballots import Ballot, CastVote, select_pairs
 from llmops_assets.feedback.errors import WatermarkAhead
+from llmops_assets.feedback.identity_leaks import IdentityNames
 from llmops_assets.feedback.records import Message, PairCounts, PreferencePair
 from llmops_assets.feedback.schema import battle, message_blob, rater, vote
 
@@ -85,6 +87,37 @@ def load_pairs(connection: Connection, ballot: Ballot) -> list[PreferencePair]:
             )
         )
     return pairs
+
+
+def prompts_and_leaks(
+    connection: Connection, votes: Sequence[CastVote], names: IdentityNames
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The last turn of every prompt voted on, by prompt hash, and where a battle names a model, by battle id."""
+    hashes = {vote.battle_id: vote.prompt_hash for vote in votes}
+    prompts: dict[str, str] = {}
+    leaks: dict[str, str] = {}
+    for battle_ids in _chunks(list(hashes)):
+        for battle_id, (prompt, left, right) in _texts(connection, battle_ids).items():
+            turns = [turn["content"] for turn in json.loads(prompt)]
+            prompts[hashes[battle_id]] = turns[-1]
+            if places := names.places(prompt="\n".join(turns), left=left, right=right):
+                leaks[battle_id] = places
+    return prompts, leaks
+
+
+def versions_voted_on(connection: Connection, deployment: str, through_seq: int) -> set[str]:
+    """Adapter hashes of both sides of every battle that has a vote up to `through_seq`."""
+    query = select(battle.c.version_left, battle.c.version_right).join_from(
+        vote, battle, vote.c.battle_id == battle.c.id
+    )
+    query = query.where(vote.c.deployment == deployment, vote.c.seq <= through_seq).distinct()
+    return {sha for pair in connection.execute(query) for sha in pair}
+
+
+def votes_by_month(connection: Connection, deployment: str, through_seq: int) -> dict[str, int]:
+    """How many votes each month (UTC, `2026-11`) brought, edits and retractions included."""
+    query = select(vote.c.voted_at).where(vote.c.deployment == deployment, vote.c.seq <= through_seq)
+    return dict(sorted(Counter(f"{at:%Y-%m}" for at in connection.execute(query).scalars()).items()))
 
 
 def _joined() -> Select[Any]:

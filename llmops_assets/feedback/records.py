@@ -1,6 +1,7 @@
 """The typed values that enter and leave the feedback store. What is valid here is never checked again further in."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -143,15 +144,32 @@ class PreferencePair(Record):
     chosen_side: Side
 
 
-class PairSelection(Record):
-    """Usable pairs in vote order, and why every other vote is not one of them.
+class LeftOutVote(Record):
+    """A vote that stands for no pair, and why. It names no rater and holds no text: those can be erased, this not."""
 
-    `len(pairs) + sum(excluded.values())` is the number of votes up to and including `through_seq`.
-    """
+    vote_id: str
+    battle_id: str
+    seq: int
+    reason: str
+    detail: str = ""
+
+
+class PairSelection(Record):
+    """Usable pairs in vote order, and why every other vote is not one of them, in vote order too."""
 
     pairs: list[PreferencePair]
-    excluded: dict[str, int]
+    left_out: list[LeftOutVote]
     through_seq: int
+
+    @property
+    def votes(self) -> int:
+        """How many votes there are up to and including `through_seq`; each is a pair or left out."""
+        return len(self.pairs) + len(self.left_out)
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """How many votes each reason left out."""
+        return dict(sorted(Counter(vote.reason for vote in self.left_out).items()))
 
 
 class PairCounts(Record):

@@ -13,9 +13,10 @@ from llmops_assets.feedback.ballots import select_pairs
 from llmops_assets.feedback.battles import add_battle, new_id
 from llmops_assets.feedback.database import Database
 from llmops_assets.feedback.errors import VoteRefused
+from llmops_assets.feedback.evidence import VoteEvidence
+from llmops_assets.feedback.identity_leaks import IdentityNames
 from llmops_assets.feedback.importing import import_file
 from llmops_assets.feedback.migrate import upgrade_to_head
-from llmops_assets.feedback.quality import VoteStats, preference_quality
 from llmops_assets.feedback.records import (
     AdapterVersion,
     Battle,
@@ -190,16 +191,33 @@ class FeedbackStore:
             through = newest if through_seq is None else min(through_seq, newest)
             ballot = select_pairs(reading.votes_of_deployment(connection, deployment, through))
             pairs = reading.load_pairs(connection, ballot)
-        return PairSelection(pairs=pairs, excluded=ballot.reasons(), through_seq=through)
+        return PairSelection(pairs=pairs, left_out=ballot.left_out(), through_seq=through)
 
-    def stats(self, deployment: str, *, through_seq: int | None = None) -> VoteStats:
-        """The preference quality report of a deployment, as of vote `through_seq` (default: now)."""
+    def labels_voted_on(self, deployment: str, *, through_seq: int | None = None) -> dict[str, str]:
+        """Labels by adapter hash of the versions that votes up to `through_seq` (default: now) are about."""
+        with self._database.read() as connection:
+            through = reading.newest_seq(connection, deployment) if through_seq is None else through_seq
+            seen = reading.versions_voted_on(connection, deployment, through)
+            registered = versions.of_deployment(connection, deployment)
+        return {known.adapter_sha256: known.label for known in registered if known.adapter_sha256 in seen}
+
+    def evidence(self, deployment: str, names: IdentityNames, *, through_seq: int | None = None) -> VoteEvidence:
+        """What the quality report knows of a deployment's votes as of vote `through_seq` (default: now)."""
+        labels = self.labels_voted_on(deployment, through_seq=through_seq)
         with self._database.read() as connection:
             newest = reading.newest_seq(connection, deployment)
             through = newest if through_seq is None else min(through_seq, newest)
             votes = reading.votes_of_deployment(connection, deployment, through)
-            labels = {known.adapter_sha256: known.label for known in versions.of_deployment(connection, deployment)}
-        return preference_quality(votes, select_pairs(votes), labels, deployment=deployment, through_seq=through)
+            prompts, leaks = reading.prompts_and_leaks(connection, votes, names)
+            return VoteEvidence(
+                deployment=deployment,
+                through_seq=through,
+                votes=votes,
+                labels=labels,
+                prompts=prompts,
+                leaks=leaks,
+                months=reading.votes_by_month(connection, deployment, through),
+            )
 
     def export_votes(self, deployment: str) -> Iterator[dict[str, Any]]:
         """Versions and votes as JSON values, one per line to write; `import_votes` restores them exactly."""

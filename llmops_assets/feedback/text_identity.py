@@ -7,8 +7,8 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from llmops_assets.feedback.errors import UnsafeText
 
@@ -65,8 +65,33 @@ def canonical_messages(messages: Iterable[Turn]) -> str:
 
 
 def prompt_hash(messages: Sequence[Turn]) -> str:
-    """Hash of a normalized conversation; the unit by which held-out preferences are split off."""
+    """Hash of a normalized conversation; the unit by which votes are compared."""
     turns = [[message.role, normalize(message.content)] for message in messages]
+    return sha256_hex(json.dumps(turns, ensure_ascii=False, separators=(",", ":")))
+
+
+class RowTurn(NamedTuple):
+    """One turn of a prompt as a row of JSONL has it."""
+
+    role: str
+    content: str
+
+    @classmethod
+    def of(cls, prompt: Iterable[Mapping[str, Any]]) -> "list[RowTurn]":
+        return [cls(turn["role"], turn["content"]) for turn in prompt]
+
+
+def seal_key(messages: Iterable[Turn]) -> str:
+    """Hash of what was asked; the unit by which held-out preferences are split off.
+
+    Coarser than `prompt_hash`: letter case, compatible characters and system turns make no difference, so that a
+    sealed question is not trained on because somebody typed it another way.
+    """
+    turns = [
+        [message.role, normalize(unicodedata.normalize("NFKC", message.content).casefold())]
+        for message in messages
+        if message.role != "system"
+    ]
     return sha256_hex(json.dumps(turns, ensure_ascii=False, separators=(",", ":")))
 
 

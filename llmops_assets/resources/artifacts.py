@@ -19,8 +19,10 @@ from llmops_assets.resources.manifest import FileEntry, Manifest, data_version_o
 from llmops_assets.training.digests import file_sha256
 
 MANIFEST = "manifest.json"
-# Logs, timings, and cards, which say in words what an artifact holds.
-VOLATILE_FILES = frozenset({"metrics.jsonl", "training_result.json", "loss_curve.png", "job.json", "README.md"})
+# Logs, timings, what was left out, and cards, which say in words what there is: children are made of none of them.
+VOLATILE_FILES = frozenset(
+    {"metrics.jsonl", "training_result.json", "loss_curve.png", "job.json", "quarantine.jsonl", "README.md"}
+)
 
 
 class CorruptArtifact(LlmopsError):

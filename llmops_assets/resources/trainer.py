@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from llmops_assets.errors import LlmopsError
+from llmops_assets.evaluation.data_generation import DataGenerationJob, DataGenerationResult
 from llmops_assets.evaluation.job import EvaluationJob, SamplingJob
 from llmops_assets.evaluation.scores import AdapterScores
 from llmops_assets.evaluation.teacher_answers import TeacherAnswersJob, TeacherAnswersResult
@@ -114,6 +115,12 @@ class Trainer(dg.ConfigurableResource):
         bases = [job.teacher.base_model]
         self._work("llmops_assets.evaluation.teacher_answers", job, bases, folder, on_line)
         return TeacherAnswersResult.model_validate_json(_read(job.output_dir / "teacher_answers.json"))
+
+    def generate_data(self, job: DataGenerationJob, *, folder: Path, on_line: OnLine) -> DataGenerationResult:
+        """Let a model write a set, here or behind an endpoint; otherwise as `prepare`."""
+        bases = [job.model.base_model] if job.model is not None else []
+        self._work("llmops_assets.evaluation.data_generation", job, bases, folder, on_line)
+        return DataGenerationResult.model_validate_json(_read(job.result_file))
 
     def compare_tokens(self, job: TokenAgreementJob, *, on_line: OnLine) -> TokenDistances:
         """Compare a student with its recorded teacher, token by token. Raises as `train` does."""

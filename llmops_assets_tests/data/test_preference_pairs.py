@@ -44,12 +44,23 @@ def test_pairs_are_kept_once_and_contradictions_not_at_all(tmp_path: Path) -> No
     assert intake.summary() == {
         "pairs": {"pairs": 1},
         "chosen_is_longer": {"pairs": 1.0},
+        "margins": {},
+        "read": {"pairs": 6},
         "formats": {"pairs": {"prompt": 4}},
         "licenses": {"pairs": "MIT"},
         "quarantined": {"contradiction": 2, "exact_duplicate": 1, "same_answers": 1, "unknown_format": 1},
+        "quarantined_by_source": {
+            "pairs": {"contradiction": 2, "exact_duplicate": 1, "same_answers": 1, "unknown_format": 1}
+        },
     }
     [broken] = [record for record in intake.quarantine.records if record.reason.is_malformed]
     assert (broken.origin_file, broken.line) == ("pairs.json", 27)
+
+
+def test_score_margins_of_a_source_are_those_of_its_scored_pairs(tmp_path: Path) -> None:
+    scored = [{**pair(f"{i}?", "Yes.", "No."), "score_chosen": 5 + i, "score_rejected": 4} for i in range(3)]
+    intake = read(tmp_path, *scored, pair("D?", "One.", "Two."))
+    assert intake.summary()["margins"] == {"pairs": {"n": 3, "min": 1, "median": 2, "max": 3}}
 
 
 def test_chat_markers_are_taken_apart_everywhere(tmp_path: Path) -> None:
@@ -101,4 +112,4 @@ def test_pairs_and_votes_that_hold_an_eval_item_are_not_trained_on(tmp_path: Pat
         ("pairs", "pairs.json", 2, "contaminated"),
         ("votes", "votes", 0, "contaminated"),
     ]
-    assert "holds eval item x/1" in quarantine.records[0].detail
+    assert "holds eval item x/1" in next(quarantine.records).detail

@@ -232,7 +232,7 @@ def test_eval_items_are_taken_out_of_train_and_not_out_of_eval(
     build_eval_sets(spec, tmp_path / "evals", tmp_path)
     items = tmp_path / "evals" / "items.jsonl"
 
-    summary = build_sft_set([source], SPEC, None, tokenizer_file, tmp_path / "after", tmp_path, items)
+    summary = build_sft_set([source], SPEC, None, tokenizer_file, tmp_path / "after", tmp_path, eval_items=items)
 
     assert summary.quarantined == {"contaminated": 1}
     assert _rows(tmp_path / "after" / "train.jsonl") == [row for row in kept["train"] if row != known[0]]

@@ -36,7 +36,7 @@ def test_no_preference_is_recorded_as_such(store: FeedbackStore):
     collector = PreferenceCollector(store, LANE, ANN)
     collector.collect_preference("Well?", a, b, "tie")
     collector.collect_preference("Well?", a, b, "both_bad")
-    assert store.stats(LANE).by_verdict == {"both_bad": 1, "tie": 1}
+    assert store.usable_pairs(LANE).excluded == {"both_bad": 1, "tie": 1}
 
 
 def test_an_unknown_choice_records_nothing(store: FeedbackStore):
@@ -48,4 +48,4 @@ def test_an_unknown_choice_records_nothing(store: FeedbackStore):
             b,
             "left",  # pyright: ignore[reportArgumentType]
         )
-    assert store.stats(LANE).votes == 0
+    assert store.usable_pairs(LANE).votes == 0

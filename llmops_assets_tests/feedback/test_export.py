@@ -3,7 +3,7 @@
 import pytest
 
 from llmops_assets.errors import LlmopsError
-from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
+from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_prompts_in, sealed_split
 from llmops_assets.feedback.records import Message, PreferencePair
 from llmops_assets.feedback.store import FeedbackStore
 from llmops_assets_tests.feedback.ballot_box import ANN, BOB, LANE, ROBOT, battle, vote
@@ -51,6 +51,30 @@ def test_a_prompt_stays_on_its_side_whatever_comes_later():
     sealed = {" ".join(pair.prompt[0].content.split()) for pair in sealed_early}
     assert sealed
     assert not sealed & {" ".join(pair.prompt[0].content.split()) for pair in train_late}
+
+
+def test_a_sealed_prompt_is_sealed_in_every_spelling():
+    questions = [f"What does Thing {number} do\uff1f" for number in range(100)]
+    spellings = [
+        str.lower,
+        str.upper,
+        lambda text: f"  {text.replace(' ', chr(10) + chr(9))}",
+        lambda text: text[:-1] + "?",
+    ]
+    pairs = [_pair(question) for question in questions]
+    pairs += [_pair(spell(question)) for question in questions for spell in spellings]
+    told = [Message(role="system", content="Be brief."), Message(role="user", content=questions[0])]
+    pairs.append(_pair(questions[0]).model_copy(update={"prompt": told}))
+    train, held_out = sealed_split(pairs, 0.3, "salt")
+    number = {pair.prompt[-1].content.split()[3] for pair in train}
+    sealed = {pair.prompt[-1].content.split()[3] for pair in held_out}
+    assert number and sealed and not number & sealed
+    assert sealed_prompts_in(dpo_rows(train), dpo_rows(held_out)) == []
+
+
+def test_a_sealed_prompt_in_train_is_found_in_another_spelling():
+    train = dpo_rows([_pair("what does LEN() return?"), _pair("Another?")])
+    assert sealed_prompts_in(train, dpo_rows([_pair("What  does len() return?")])) == ["what does LEN() return?"]
 
 
 def test_another_salt_seals_other_prompts():

@@ -89,4 +89,4 @@ def test_the_vote_table_holds_what_the_report_counts(store: FeedbackStore, store
     with database.read() as connection:
         stored = connection.execute(select(func.count()).select_from(schema.vote)).scalar_one()
     database.close()
-    assert stored == store.stats(LANE).votes == 2
+    assert stored == store.usable_pairs(LANE).votes == 2

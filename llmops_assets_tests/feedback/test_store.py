@@ -64,7 +64,7 @@ def test_judged_battles_arrive_together_once_or_not_at_all(store: FeedbackStore)
     assert store.record_judged_battles(judged, ANN) == 3
     assert store.record_judged_battles(judged, ANN) == 3
     assert store.count_usable(LANE, after_seq=0).new_usable == 3
-    assert store.stats(LANE).votes == 3
+    assert store.usable_pairs(LANE).votes == 3
 
 
 def test_a_vote_on_an_unknown_battle_names_it_and_what_to_do(store: FeedbackStore):
@@ -99,7 +99,7 @@ def test_a_repeated_idempotency_key_counts_once(store: FeedbackStore):
     shown = store.record_battle(battle())
     first = store.record_vote(shown, ANN, "left", idempotency_key="click-1", comment="clear")
     assert store.record_vote(shown, ANN, "left", idempotency_key="click-1", comment="clear") == first
-    assert store.stats(LANE).votes == 1
+    assert store.usable_pairs(LANE).votes == 1
     with pytest.raises(VoteRefused, match="click-1"):
         store.record_vote(shown, ANN, "right", idempotency_key="click-1")
 
@@ -108,7 +108,7 @@ def test_another_rater_may_use_the_same_idempotency_key(store: FeedbackStore):
     shown = store.record_battle(battle())
     store.record_vote(shown, ANN, "left", idempotency_key="1")
     store.record_vote(shown, BOB, "left", idempotency_key="1")
-    assert store.stats(LANE).votes == 2
+    assert store.usable_pairs(LANE).votes == 2
 
 
 def test_a_second_vote_must_say_what_it_supersedes(store: FeedbackStore):

@@ -26,12 +26,16 @@ _WINNERS = {"model_a": ("conversation_a", "conversation_b"), "model_b": ("conver
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A prompt that ends with the user, and the text of two answers; `layout` is the format that it was read in."""
+    """A prompt that ends with the user, and the text of two answers; `layout` is the format that it was read in.
+
+    `margin` is the score of the chosen answer less that of the other, where the record has scores.
+    """
 
     prompt: tuple[Message, ...]
     chosen: str
     rejected: str
     layout: str
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,20 @@ def parse_comparisons(value: Record, layout: PreferenceFormat = "auto") -> list[
     for key in LAYOUTS[name].needs:
         if key not in value:
             raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which format {name} needs; keys are {sorted(value)}")
-    _check_scores(value)
-    return [_comparison(chosen, rejected, name) for chosen, rejected in LAYOUTS[name].parse(value)]
+    margin = _score_margin(value)
+    return [_comparison(chosen, rejected, name, margin) for chosen, rejected in LAYOUTS[name].parse(value)]
 
 
-def _comparison(chosen: tuple[Message, ...], rejected: tuple[Message, ...], layout: str) -> Comparison:
+def _comparison(
+    chosen: tuple[Message, ...], rejected: tuple[Message, ...], layout: str, margin: float | None
+) -> Comparison:
     if not (chosen[-1].trained and rejected[-1].trained):
         raise RecordError(Reason.WRONG_TYPE, "an answer that is compared has `weight` 0, which keeps loss off it")
     if chosen[:-1] != rejected[:-1]:
         raise RecordError(Reason.DIFFERENT_PROMPTS, "the two answers do not follow the same prompt")
     if comparison_key(chosen[-1].content) == comparison_key(rejected[-1].content):
         raise RecordError(Reason.SAME_ANSWERS, "chosen and rejected say the same")
-    return Comparison(chosen[:-1], chosen[-1].content, rejected[-1].content, layout)
+    return Comparison(chosen[:-1], chosen[-1].content, rejected[-1].content, layout, margin)
 
 
 def _detected(value: Record) -> str:
@@ -143,7 +149,7 @@ def _chatgpt(value: Record) -> Iterator[Dialogues]:
         raise RecordError(Reason.NO_ALTERNATIVE, "no answer of the conversation was regenerated")
 
 
-def _check_scores(value: Record) -> None:
+def _score_margin(value: Record) -> float | None:
     for better, worse in _SCORES:
         high, low = value.get(better), value.get(worse)
         if not isinstance(high, int | float) or not isinstance(low, int | float):
@@ -152,6 +158,8 @@ def _check_scores(value: Record) -> None:
             raise RecordError(Reason.TIE, f"`{better}` and `{worse}` are both {high}")
         if high < low:
             raise RecordError(Reason.SCORES_DISAGREE, f"`{better}` is {high}, less than `{worse}` = {low}")
+        return high - low
+    return None
 
 
 LAYOUTS: dict[str, Layout] = {

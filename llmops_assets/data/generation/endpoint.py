@@ -1,0 +1,210 @@
+"""Any server that speaks OpenAI's chat-completions API, as a generator."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from llmops_assets.data.generation.requests import ChatRequest, Completion, Finish
+from llmops_assets.data.generation.specs import EndpointSpec
+from llmops_assets.data.jsonl import excerpt, parse_json
+from llmops_assets.data.records import RecordError, canonical_json
+from llmops_assets.data.splits import draw
+from llmops_assets.errors import LlmopsError
+
+LONGEST_WAIT = 300.0
+_LONGEST_BACKOFF = 60.0
+_TRANSIENT = frozenset({408, 409, 425, 429})
+_FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "refused"}
+
+
+class EndpointError(LlmopsError):
+    """An endpoint that cannot be used as the recipe says; what it has answered so far stays in the cache."""
+
+
+class _Passing(Exception):
+    """Something that another try may mend. `wait` is what the server asks for, in seconds."""
+
+    def __init__(self, problem: str, wait: float | None = None) -> None:
+        super().__init__(problem)
+        self.wait = wait
+
+
+class _Key(AuthBase):
+    """The bearer key. Set as `auth`, it also keeps requests from looking for one in ~/.netrc."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class EndpointGenerator:
+    """Asks `<base_url>/chat/completions`, `concurrency` requests at a time. Follows no redirects."""
+
+    def __init__(self, spec: EndpointSpec, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Take the key from the environment; raises EndpointError if it is not there."""
+        self._spec = spec
+        self._sleep = sleep
+        self._secret = _key_of(spec)
+        self._url = f"{spec.base_url}/chat/completions"
+        self._idle: deque[requests.Session] = deque()
+        self.retries = 0
+
+    @property
+    def identity(self) -> str:
+        return canonical_json(self._spec.identity())
+
+    def complete(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Completion]]:
+        """Yield completions as they arrive. After a failure those under way are still waited for and yielded.
+
+        Raises EndpointError: the server refuses a request, or does not answer well after all tries.
+        """
+        failure: BaseException | None = None
+        with ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="endpoint") as pool:
+            places: dict[Future[Completion], int] = {
+                pool.submit(self._answer, request): index for index, request in enumerate(requests)
+            }
+            try:
+                for future in as_completed(places):
+                    if future.cancelled():
+                        continue
+                    if (error := future.exception()) is None:
+                        yield places[future], future.result()
+                    elif failure is None:
+                        failure = error
+                        _cancel(places)
+            finally:
+                _cancel(places)
+        if failure is not None:
+            raise failure
+
+    def _answer(self, request: ChatRequest) -> Completion:
+        for attempt in range(self._spec.max_retries + 1):
+            try:
+                return self._try(request)
+            except _Passing as problem:
+                if attempt == self._spec.max_retries:
+                    raise EndpointError(
+                        f"{self._url}: {problem}, after {attempt + 1} tries. What was answered is kept; materialize "
+                        "again to go on, or lower concurrency, or raise max_retries or timeout_seconds"
+                    ) from None
+                wait = problem.wait
+                if wait is None:
+                    # Requests that failed together do not come back together.
+                    jitter = draw(attempt, request.prompt_hash)
+                    wait = min(_LONGEST_BACKOFF, 2.0**attempt) * (0.5 + jitter / 2)
+                elif wait > LONGEST_WAIT:
+                    raise EndpointError(
+                        f"{self._url}: {problem}, and asks to wait {wait:.0f} s; what was answered is kept, "
+                        "materialize again then"
+                    ) from None
+                self.retries += 1
+                self._sleep(wait)
+        raise AssertionError("the loop returns or raises")
+
+    def _try(self, request: ChatRequest) -> Completion:
+        body = {
+            "model": self._spec.model,
+            "messages": [message.to_row() for message in request.messages],
+            **request.sampling.model_dump(),
+            "seed": request.drawing_seed,
+        }
+        try:
+            response = self._post(body)
+        except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise _Passing(f"no answer ({type(error).__name__})") from None
+        except requests.RequestException as error:
+            raise EndpointError(f"{self._url}: cannot be asked ({self._shown(str(error))})") from None
+        if response.status_code in _TRANSIENT or response.status_code >= 500:
+            raise _Passing(f"status {response.status_code}", _retry_after(response))
+        if response.status_code != 200:
+            raise EndpointError(
+                f"{self._url}: status {response.status_code} for model {self._spec.model!r}: "
+                f"{self._shown(response.text)}. {_advice(response.status_code, self._spec)}"
+            )
+        return _completion(response.content, body["messages"])
+
+    def _post(self, body: dict[str, Any]) -> requests.Response:
+        """Ask over a connection that no other request is using, and keep it for the next one."""
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = requests.Session()
+        try:
+            return session.post(
+                self._url, json=body, auth=_Key(self._secret), timeout=self._spec.timeout_seconds, allow_redirects=False
+            )
+        finally:
+            self._idle.append(session)
+
+    def _shown(self, text: str) -> str:
+        return excerpt(text.replace(self._secret, "***") if self._secret else text)
+
+
+def _cancel(futures: Iterable[Future[Completion]]) -> None:
+    """Let nothing begin that has not; what is under way ends by itself."""
+    for future in futures:
+        future.cancel()
+
+
+def _key_of(spec: EndpointSpec) -> str | None:
+    if spec.api_key_env is None:
+        return None
+    key = os.environ.get(spec.api_key_env, "").strip()
+    if not key:
+        raise EndpointError(
+            f"{spec.base_url}: the environment variable {spec.api_key_env} (api_key_env) is not set; put the key there"
+        )
+    return key
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Return the seconds of a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _advice(status: int, spec: EndpointSpec) -> str:
+    if status in (401, 403):
+        return f"Check the key in {spec.api_key_env}" if spec.api_key_env else "Name the key's variable in api_key_env"
+    if 300 <= status < 400:
+        return "Redirects are not followed; write the final address into base_url"
+    return "Check base_url, model and the sampling settings"
+
+
+def _completion(content: bytes, messages: list[dict[str, Any]]) -> Completion:
+    try:
+        value = parse_json(content.decode("utf-8"))
+        choice = value["choices"][0]
+        text = choice["message"]["content"] or ""
+        finish = _FINISHES.get(choice.get("finish_reason") or "stop", "stop")
+        if not isinstance(text, str):
+            raise TypeError
+    except (UnicodeDecodeError, RecordError, KeyError, IndexError, TypeError, AttributeError):
+        raise _Passing("a response that is no chat completion") from None
+    usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
+    prompt, answer = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    if isinstance(prompt, int) and isinstance(answer, int) and min(prompt, answer) >= 0:
+        return Completion(text, finish, prompt, answer)
+    estimate = sum(_estimate(message["content"]) for message in messages)
+    return Completion(text, finish, estimate, _estimate(text), estimated=True)
+
+
+def _estimate(text: str) -> int:
+    return -(-len(text.encode()) // 4)

@@ -1,0 +1,1 @@
+"""How far a lane's preferences can be trusted: figures, limits with verdicts, and pictures."""

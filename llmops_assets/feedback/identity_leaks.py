@@ -1,0 +1,92 @@
+"""Texts that give away which model wrote them: a vote on such an answer may be a vote on a name.
+
+Chatbot Arena's cleaning drops battles by a list of words in the same way (FastChat, monitor/clean_battle_data.py).
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePath
+
+# Names that mean nothing else.
+_MODELS = (
+    r"chat[ -]?gpt",
+    r"gpt[ -]?(?:3\.5|4\.1|4\.5|4o|[2-5])",
+    r"codellama",
+    r"code llama",
+    r"chatglm",
+    r"deepseek",
+    r"internlm",
+    r"mixtral",
+    r"nemotron",
+    r"qwen(?:[ -]?\d(?:\.\d)?)?",
+    r"smollm\d?",
+    r"starcoder",
+    r"vicuna",
+    r"wizardlm",
+)
+_VENDORS = (r"anthropic", r"deepmind", r"lmsys", r"mistral ai", r"moonshot ai", r"openai", r"zhipu(?: ai)?")
+# Names that are words, people or firms as well: they count with a version behind them, or where a model speaks.
+_VERSIONED = (
+    r"claude[ -](?:instant|haiku|sonnet|opus|[1-5](?:\.\d)?)",
+    r"falcon[ -]?(?:7|40|180)b",
+    r"gemini[ -](?:nano|flash|pro|ultra|[1-3]\.\d)",
+    r"gemma[ -]?[1-4]",
+    r"grok[ -]?[1-5]",
+    r"llama[ -]?[1-4](?:\.\d)?",
+    r"mistral[ -]?(?:7b|small|medium|large|nemo)",
+    r"phi-[1-4](?:\.\d)?",
+)
+_AMBIGUOUS = (
+    *("alpaca", "bard", "claude", "copilot", "falcon", "gemini", "gemma", "grok", "kimi", "koala", "llama", "mistral"),
+    *("alibaba(?: cloud)?", "cohere", "google", "hugging face", "meta(?: ai)?", "microsoft", "nvidia", "xai"),
+)
+_SPEAKING = (
+    r"(?:i am|i['\u2019]m|my name is|call me)(?: an?| the)?(?: ai| language)?(?: model| assistant)?",
+    r"(?:i was|i am|model|assistant|ai) (?:made|built|created|developed|designed|trained) by(?: the team at)?",
+    r"(?:model|assistant|ai)(?: named| called| from| by| of)",
+)
+# A version label with more behind it (v1.0.3) names something else.
+_AROUND = (r"(?<![\w.])", r"(?!\w)(?!\.\d)")
+
+
+class IdentityNames:
+    """The names that give a side away in one lane.
+
+    Names of well-known models and vendors count everywhere; those that are words as well (gemini, claude, meta) only
+    with a version, or where a model speaks of itself. `labels` are the lane's own version labels. Of `base_model`, a
+    hub id or a folder, the last part counts if it has a digit: `embedded` is a word, `qwen2.5-0.5b` is not. `more` are
+    taken as they are written. A match that contains one of `allowed` is the lane's subject, and no leak. Letter case
+    and white space make no difference.
+    """
+
+    def __init__(
+        self,
+        labels: Iterable[str] = (),
+        base_model: str = "",
+        *,
+        more: Iterable[str] = (),
+        allowed: Iterable[str] = (),
+    ) -> None:
+        base = PurePath(base_model).name
+        own = [*labels, *more, *([base] if re.search(r"\d", base) else [])]
+        named = [re.escape(_folded(name)) for name in own if name.strip()]
+        alone = "|".join([*sorted(named, key=len, reverse=True), *_VERSIONED, *_MODELS, *_VENDORS])
+        spoken = f"(?:{'|'.join(_SPEAKING)}) (?P<spoken>{'|'.join(_AMBIGUOUS)})"
+        before, after = _AROUND
+        self._pattern = re.compile(f"{before}(?:(?P<alone>{alone})|{spoken}){after}")
+        self._allowed = tuple(_folded(name) for name in allowed if name.strip())
+
+    def found_in(self, text: str) -> set[str]:
+        """Return the names in `text`, folded."""
+        found = {match["alone"] or match["spoken"] for match in self._pattern.finditer(_folded(text))}
+        return {name for name in found if not any(allowed in name for allowed in self._allowed)}
+
+    def places(self, **texts: str) -> str:
+        """Return where names stand, such as `chosen: chatgpt; prompt: v1.1`; empty if there are none."""
+        named = {place: self.found_in(text) for place, text in texts.items()}
+        return "; ".join(f"{place}: {', '.join(sorted(names))}" for place, names in named.items() if names)
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
