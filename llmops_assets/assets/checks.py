@@ -61,6 +61,26 @@ def usual_size_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
     return usual_size
 
 
+def sealed_prompts_check(recipe: Recipe) -> dg.AssetChecksDefinition:
+    """Return the blocking check that no sealed prompt of a preference set is trained on, in whatever spelling."""
+
+    @dg.asset_check(
+        asset=asset_key(recipe.name, "preference_set"),
+        name="sealed_prompts_stay_sealed",
+        blocking=True,
+        description="No prompt of heldout.jsonl is in train.jsonl; letter case and white space make no difference.",
+    )
+    def sealed_prompts_stay_sealed(
+        context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore
+    ) -> dg.AssetCheckResult:
+        with readable_errors():
+            folder = latest_artifact(context.instance, artifacts, recipe.name, "preference_set").folder
+            found = sealed_prompts_in(read_rows(folder / "train.jsonl"), read_rows(folder / "heldout.jsonl"))
+        return dg.AssetCheckResult(passed=not found, metadata={"sealed_prompts_in_train": len(found)})
+
+    return sealed_prompts_stay_sealed
+
+
 def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
     """Return the blocking check that no row of the training set `<recipe>/<asset>` holds an item of the eval sets."""
 
@@ -92,26 +112,6 @@ def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
         )
 
     return no_eval_leak
-
-
-def sealed_prompts_check(recipe: Recipe) -> dg.AssetChecksDefinition:
-    """Return the blocking check that no sealed prompt of a preference set is trained on, in whatever spelling."""
-
-    @dg.asset_check(
-        asset=asset_key(recipe.name, "preference_set"),
-        name="sealed_prompts_stay_sealed",
-        blocking=True,
-        description="No prompt of heldout.jsonl is in train.jsonl; letter case and white space make no difference.",
-    )
-    def sealed_prompts_stay_sealed(
-        context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore
-    ) -> dg.AssetCheckResult:
-        with readable_errors():
-            folder = latest_artifact(context.instance, artifacts, recipe.name, "preference_set").folder
-            found = sealed_prompts_in(read_rows(folder / "train.jsonl"), read_rows(folder / "heldout.jsonl"))
-        return dg.AssetCheckResult(passed=not found, metadata={"sealed_prompts_in_train": len(found)})
-
-    return sealed_prompts_stay_sealed
 
 
 def votes_of_one_kind_check(recipe: Recipe) -> dg.AssetChecksDefinition:

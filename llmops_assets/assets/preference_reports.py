@@ -162,7 +162,7 @@ def _data_sets(summary: dict[str, Any], rows: list[dict[str, Any]], confidence: 
             source=name,
             layouts=layouts,
             read=summary["read"][name],
-            pairs=summary["pairs"].get(name, 0) - sealed.get(name, 0),
+            pairs=summary["train_by_source"].get(name, 0),
             sealed=sealed.get(name, 0),
             quarantined=summary["quarantined_by_source"][name],
             longer=Share.counted(

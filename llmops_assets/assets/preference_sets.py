@@ -25,13 +25,13 @@ from llmops_assets.data.preference_pairs import (
     read_pairs,
     without_leaking_pairs,
 )
-from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import row_hash
 from llmops_assets.data.sources import source_hash
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
-from llmops_assets.feedback.admission import admitted_pairs, quarantine_row
+from llmops_assets.feedback.admission import admitted_pairs, leaving_out, quarantine_row
+from llmops_assets.feedback.ballots import Exclusion
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
 from llmops_assets.feedback.specs import PreferenceSetSpec
@@ -119,11 +119,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
             def build(slot: BuildSlot) -> Built:
                 data_sets = None if sets is None else _read_data_sets(slot, sets, selection, base_dir, recipe)
                 limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
-                quarantine = Quarantine() if data_sets is None else data_sets.quarantine
-                kept = _write_splits(
-                    slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items, quarantine
-                )
-                _write_jsonl(slot, QUARANTINE, _left_out_rows(quarantine, selection))
+                kept = _write(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items)
                 sources = [] if sets is None else sets.sources
                 write_card(slot.output, preference_facts(recipe.name, spec, sources, kept), recipe.card)
                 return Built(summary=kept)
@@ -140,7 +136,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "rows/heldout": summary["heldout"],
                 "raters": counts_table(summary["rater_kinds"]),
                 "contains_simulated_votes": summary["contains_simulated_votes"],
-                "votes_left_out": counts_table(selection.excluded),
+                "votes_left_out": counts_table(summary["votes_left_out"]),
                 "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
@@ -182,13 +178,26 @@ def _read_data_sets(
     return intake
 
 
-def _left_out_rows(quarantine: Quarantine, selection: PairSelection) -> Iterator[dict[str, Any]]:
-    """Yield the records that are no pair or may not be trained on, then the votes that are none."""
-    yield from (record.to_row() for record in quarantine.records)
+def _left_out_rows(data_sets: PairIntake | None, selection: PairSelection) -> Iterator[dict[str, Any]]:
+    """Yield the records of data sets that are no pair, then the votes that are none."""
+    if data_sets is not None:
+        yield from (record.to_row() for record in data_sets.quarantine.records)
     yield from map(quarantine_row, selection.left_out)
 
 
-def _write_splits(
+def _without_eval_items(selection: PairSelection, train: list[PreferencePair], eval_items: Path) -> PairSelection:
+    """Leave out the pairs of `train` that hold an item of the eval sets."""
+    # numpy is for those who build, not for the code location, which imports this module.
+    from llmops_assets.data.decontamination import EvalIndex, leaking_rows
+
+    leaks = leaking_rows(dpo_rows(train), EvalIndex.load(eval_items))
+    # The words that show a leak are the vote's text, which has no place beside its ids.
+    found = ((pair, leak) for pair, leak in zip(train, leaks, strict=True) if leak is not None)
+    details = {pair.vote_id: f"holds eval item {leak.item}" for pair, leak in found}
+    return leaving_out(selection, details, Exclusion.CONTAMINATED)
+
+
+def _write(
     slot: BuildSlot,
     selection: PairSelection,
     data_sets: PairIntake | None,
@@ -196,18 +205,21 @@ def _write_splits(
     limit: int,
     recipe: str,
     eval_items: Path | None,
-    quarantine: Quarantine,
 ) -> dict:
     """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate.
 
-    What is trained on holds none of `eval_items`, the rest goes to `quarantine`; sealed pairs are measured on, and may.
+    What is trained on holds none of `eval_items`; sealed pairs are measured on, and may.
     """
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
-    rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
+    own = [pair.to_row() for pair in more_train]
     if eval_items is not None:
-        rows = without_leaking_pairs(rows, eval_items, quarantine)
+        selection = _without_eval_items(selection, train, eval_items)
+        kept = {pair.vote_id for pair in selection.pairs}
+        train = [pair for pair in train if pair.vote_id in kept]
+        own = without_leaking_pairs(own, eval_items, data_sets.quarantine) if data_sets else []
+    rows = [*dpo_rows(train), *own]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(
@@ -215,6 +227,7 @@ def _write_splits(
             f"hold out (votes left out: {selection.excluded or 'none'}); collect more votes, import some with "
             f"`llmops votes import`, or name data sets in preferences.data_sets"
         )
+    _write_jsonl(slot, QUARANTINE, _left_out_rows(data_sets, selection))
     _write_jsonl(slot, "train.jsonl", rows)
     _write_jsonl(slot, "heldout.jsonl", scored)
     _write_jsonl(
@@ -234,7 +247,7 @@ def _write_splits(
         "votes_left_out": selection.excluded,
         "through_seq": selection.through_seq,
         "data_sets": data_sets.summary() | _split_counts(rows, more_sealed, more_heldout) if data_sets else {},
-        "quarantined": quarantine.by_reason(),
+        "quarantined": data_sets.quarantine.by_reason() if data_sets else {},
     }
 
 
@@ -243,6 +256,7 @@ def _split_counts(rows: list[dict], sealed: list[SourcedPair], heldout: list[Sou
         "train": sum("source" in row for row in rows),
         "heldout": len(heldout),
         "sealed_beyond_max_sealed": len(sealed) - len(heldout),
+        "train_by_source": dict(Counter(row["source"] for row in rows if "source" in row)),
         "sealed_by_source": dict(Counter(pair.source for pair in sealed)),
     }
 

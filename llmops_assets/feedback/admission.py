@@ -38,7 +38,7 @@ def without_leaks(selection: PairSelection, names: IdentityNames) -> PairSelecti
         prompt = "\n".join(message.content for message in pair.prompt)
         if places := names.places(prompt=prompt, chosen=pair.chosen, rejected=pair.rejected):
             left_out[pair.vote_id] = places
-    return _leaving_out(selection, left_out, Exclusion.IDENTITY_LEAK)
+    return leaving_out(selection, left_out, Exclusion.IDENTITY_LEAK)
 
 
 def within_rater_share(selection: PairSelection, share: float) -> PairSelection:
@@ -58,7 +58,7 @@ def within_rater_share(selection: PairSelection, share: float) -> PairSelection:
         ranked = sorted((pair for pair in real if pair.rater_id == rater), key=_draw)
         detail = f"its rater decided {count} pairs; a share of {share:g} admits {largest}"
         left_out |= {pair.vote_id: detail for pair in ranked[largest:]}
-    return _leaving_out(selection, left_out, Exclusion.RATER_OVER_SHARE)
+    return leaving_out(selection, left_out, Exclusion.RATER_OVER_SHARE)
 
 
 def most_per_rater(counts: Iterable[int], share: float) -> int | None:
@@ -81,7 +81,8 @@ def quarantine_row(vote: LeftOutVote) -> dict[str, Any]:
     return {"source": "votes", **vote.model_dump()}
 
 
-def _leaving_out(selection: PairSelection, details: dict[str, str], reason: Exclusion) -> PairSelection:
+def leaving_out(selection: PairSelection, details: dict[str, str], reason: Exclusion) -> PairSelection:
+    """Move the pairs whose vote id is in `details` to the votes left out."""
     if not details:
         return selection
     gone = [_left_out(pair, reason, details[pair.vote_id]) for pair in selection.pairs if pair.vote_id in details]

@@ -32,6 +32,7 @@ class Exclusion(StrEnum):
     DUPLICATE = "duplicate"  # another battle already gave the same pair
     CORROBORATING = "corroborating"  # agrees with the vote that already gave the pair
     IDENTITY_LEAK = "identity_leak"  # prompt or answers name a model, a vendor or a version
+    CONTAMINATED = "contaminated"  # prompt and answers hold an item of the lane's eval sets
     RATER_OVER_SHARE = "rater_over_share"  # its rater has given more than the set may take from one
 
 
