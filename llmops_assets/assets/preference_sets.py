@@ -42,7 +42,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 THROUGH_TAG = "llmops/preferences_through"
 QUARANTINE = "quarantine.jsonl"
 

@@ -21,7 +21,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:

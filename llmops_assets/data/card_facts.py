@@ -94,6 +94,7 @@ def preference_facts(
         licenses=licenses,
         tables={
             "Votes": _counts("rater", raters),
+            "Votes that were left out": _counts("reason", summary.get("votes_left_out", {}), "votes"),
             "Sources": [
                 {
                     **_origin(source, licenses),

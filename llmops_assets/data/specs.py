@@ -391,7 +391,6 @@ class DataSetSummary(BaseModel):
     shares_limited_by: str | None = Field(default=None, description="Weighted source with no more to give, or limit.")
     classes: dict[str, dict[str, int]] = Field(default={}, description="Per class: rows in train and in heldout.")
     val_per_class: int | None = Field(default=None, description="Rows asked of each class in heldout.")
-    generators: dict[str, int] = Field(default={}, description="Rows by what made them: dataset, extractive, ...")
     statistics: ConversationStatistics | None = Field(default=None, description="Lengths and turns of conversations.")
 
 
