@@ -14,7 +14,8 @@ from llmops_assets.data.eval_sets import EvalSetsSpec
 from llmops_assets.data.generation.specs import GroundedSpec, InstructionsSpec, LocalSpec
 from llmops_assets.data.licenses import LicensePolicy
 from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.specs import CorpusSource, CorpusSpec, SftSetSpec, SftSources, Sources
+from llmops_assets.data.source_specs import CorpusSource, SftSources, Sources
+from llmops_assets.data.specs import CorpusSpec, SftSetSpec
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
 from llmops_assets.errors import LlmopsError

@@ -19,7 +19,7 @@ from llmops_assets.data.generation.specs import (
     SamplingSpec,
 )
 from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     ConversationFilesSource,
     EvalFilesSource,
     ExtractedSource,

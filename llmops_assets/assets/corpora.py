@@ -11,7 +11,8 @@ from llmops_assets.assets.set_pages import card_input, length_tables, set_page, 
 from llmops_assets.assets.sources import SOURCE_FACTS, SourcesAtHand, source_keys
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
-from llmops_assets.data.specs import CorpusSpec, DataSetSummary
+from llmops_assets.data.data_set import DataSetSummary
+from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.recipe import CorpusSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.resources.data_workers import DataWorkers

@@ -15,7 +15,8 @@ from llmops_assets.assets.sources import SourcesAtHand, source_keys
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.specs import ExtractedSource, SftSetSpec
+from llmops_assets.data.source_specs import ExtractedSource
+from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.recipe import MADE_BY_MODEL, Recipe, SftSection
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir

@@ -11,8 +11,7 @@ import dagster as dg
 from llmops_assets.assets.lineage import readable_errors
 from llmops_assets.data.remote_files import is_url, without_secrets
 from llmops_assets.data.source_facts import SourceFacts
-from llmops_assets.data.sources import ReadableSource, facts_of, pinned
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     ExtractedSource,
     FilesSource,
     GeneratedSource,
@@ -20,6 +19,7 @@ from llmops_assets.data.specs import (
     RegistrySource,
     SourceSpec,
 )
+from llmops_assets.data.sources import ReadableSource, facts_of, pinned
 from llmops_assets.recipe import Recipe
 from llmops_assets.settings import configs_dir
 

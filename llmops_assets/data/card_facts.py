@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from llmops_assets.data.cards import CardFacts
+from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.mixing import source_mix
 from llmops_assets.data.named_sets import resolved
 from llmops_assets.data.remote_files import is_url, without_secrets
 from llmops_assets.data.size_guidance import size_remark
-from llmops_assets.data.specs import DataSetSummary, FilesSource, HubSource, SourceSpec
+from llmops_assets.data.source_specs import FilesSource, HubSource, SourceSpec
 
 _PARAPHRASES = "Comparison is of words: a paraphrase or a translation is not found."
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.tool_calls import says_tools_alone
 from llmops_assets.data.generation.generated_set import ROWS_FILE
@@ -16,16 +17,15 @@ from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.qa_extraction import SourceText, extract
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Message, QuarantinedRecord, Reason, row_hash
-from llmops_assets.data.sources import license_of, read_sft_source
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     ConversationFilesSource,
-    DataSetFiles,
     ExtractedSource,
     GeneratedSource,
     HubConversationsSource,
     RegistryConversationsSource,
-    SftSetSpec,
 )
+from llmops_assets.data.sources import license_of, read_sft_source
+from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.data.splits import Sample, Split
 from llmops_assets.data.tokens import TokenCounter
 

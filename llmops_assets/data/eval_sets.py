@@ -16,8 +16,8 @@ from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.record_files import kind_of
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
+from llmops_assets.data.source_specs import EvalFilesSource, EvalSource, HubEvalSource, Sources
 from llmops_assets.data.sources import license_of, source_hash
-from llmops_assets.data.specs import EvalFilesSource, EvalSource, HubEvalSource, Sources
 from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES
 from llmops_assets.errors import LlmopsError
 

@@ -10,7 +10,7 @@ from llmops_assets.data.code_files import LANGUAGES
 from llmops_assets.data.inspection import Kind, ParsedRecord, UnknownKind, read_parsed
 from llmops_assets.data.record_files import kind_of
 from llmops_assets.data.records import Document, QuarantinedRecord
-from llmops_assets.data.specs import TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
 from llmops_assets.data.text_files import TEXT_SUFFIXES, read_text_file
 
 _LONGEST = 1000

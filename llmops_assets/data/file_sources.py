@@ -26,7 +26,7 @@ from llmops_assets.data.records import (
 )
 from llmops_assets.data.remote_files import FoundFile, RemoteFileError, fetch, is_url, without_secrets
 from llmops_assets.data.source_facts import SourceFacts
-from llmops_assets.data.specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
+from llmops_assets.data.source_specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
 from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES, read_text_file
 from llmops_assets.errors import LlmopsError
 

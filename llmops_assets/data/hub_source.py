@@ -22,7 +22,7 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.named_sets import AnyHubSource, resolved
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, RecordError, canonical_json, row_hash
 from llmops_assets.data.source_facts import SourceFacts
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     HubConversationsSource,
     HubEvalSource,
     HubPreferencesSource,

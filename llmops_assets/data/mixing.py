@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.records import Conversation
-from llmops_assets.data.specs import DataSetSummary, MixedSource
+from llmops_assets.data.source_specs import MixedSource
 from llmops_assets.data.splits import draw
 from llmops_assets.errors import LlmopsError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from llmops_assets.data.file_sources import MissingSourceError
-from llmops_assets.data.specs import HubConversationsSource, HubEvalSource, HubPreferencesSource, HubSource
+from llmops_assets.data.source_specs import HubConversationsSource, HubEvalSource, HubPreferencesSource, HubSource
 
 AnyHubSource = TypeVar("AnyHubSource", bound=HubSource)
 

@@ -14,8 +14,8 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, row_hash
+from llmops_assets.data.source_specs import PreferenceSource, Sources
 from llmops_assets.data.sources import license_of, read_preference_source
-from llmops_assets.data.specs import PreferenceSource, Sources
 
 
 class PairSourcesSpec(BaseModel):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from llmops_assets.data.docstrings import ApiDoc, harvest_package, harvest_runtime_modules, render_api_doc
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Document
-from llmops_assets.data.specs import PythonStdlibSource
+from llmops_assets.data.source_specs import PythonStdlibSource
 
 LICENSE = "PSF-2.0"
 # Tools, generated tables and jokes that live in the library's folder; their docstrings document no API.

@@ -6,7 +6,7 @@ from functools import cache
 
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Document
-from llmops_assets.data.specs import PythonTopicsSource
+from llmops_assets.data.source_specs import PythonTopicsSource
 
 LICENSE = "PSF-2.0"
 _HEADING = re.compile(r"^(\S[^\n]*)\n([*=\-~^\"])\2{2,}[ ]*$", re.MULTILINE)

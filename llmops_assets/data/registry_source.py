@@ -33,7 +33,7 @@ from llmops_assets.data.registry.entries import ELSEWHERE, Entry, RegistryError,
 from llmops_assets.data.registry.rows import AS_RECORD
 from llmops_assets.data.remote_files import is_url, without_secrets
 from llmops_assets.data.source_facts import SourceFacts
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     FilesSource,
     HubSource,
     RegistryConversationsSource,

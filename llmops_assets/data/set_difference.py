@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.records import row_hash
-from llmops_assets.data.specs import DataSetFiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

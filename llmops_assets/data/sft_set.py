@@ -7,6 +7,7 @@ from typing import Any
 
 from llmops_assets.data.conversation_duplicates import without_near_duplicates
 from llmops_assets.data.conversations import ConversationIntake, corpus_documents, generated_rows, without_leaks
+from llmops_assets.data.data_set import DataSetFiles, DataSetSummary
 from llmops_assets.data.jsonl import write_json, write_jsonl
 from llmops_assets.data.mixing import Mix, asked_shares, mix
 from llmops_assets.data.qa_extraction import GENERATOR
@@ -14,15 +15,9 @@ from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason, row_hash
 from llmops_assets.data.set_sides import Sides, classes_of, split_conversations
 from llmops_assets.data.set_statistics import conversation_statistics
+from llmops_assets.data.source_specs import ExtractedSource, GeneratedSource, SftSource
 from llmops_assets.data.sources import source_hash
-from llmops_assets.data.specs import (
-    DataSetFiles,
-    DataSetSummary,
-    ExtractedSource,
-    GeneratedSource,
-    SftSetSpec,
-    SftSource,
-)
+from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.data.splits import Split, pick
 from llmops_assets.data.tokens import TokenCounter, token_histogram, tokens_per_row
 from llmops_assets.errors import LlmopsError

@@ -1,6 +1,6 @@
 """The door of the data stages: reads any source of a recipe as typed records, and hashes its content.
 
-A new kind of source is a spec in `specs.py`, a reader beside this file, and a line in each function here.
+A new kind of source is a spec in `source_specs.py`, a reader beside this file, and a line in each function here.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from llmops_assets.data.registry_source import (
     registry_facts,
 )
 from llmops_assets.data.source_facts import SourceFacts
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     ConversationFilesSource,
     CorpusSource,
     FilesSource,

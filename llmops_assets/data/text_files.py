@@ -9,7 +9,7 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.record_files import kind_of, open_binary, readable
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
-from llmops_assets.data.specs import TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
 from llmops_assets.data.web_pages import read_page
 
 _PAGE_SUFFIXES = (".html", ".htm", ".xhtml")

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.file_sources import find_files, records_of
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
@@ -13,7 +14,7 @@ from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
 from llmops_assets.data.registry_source import registry_records
-from llmops_assets.data.specs import DataSetFiles, RegistryThumbsSource, Sources, ThumbFilesSource, ThumbsSource
+from llmops_assets.data.source_specs import RegistryThumbsSource, Sources, ThumbFilesSource, ThumbsSource
 from llmops_assets.data.splits import Sample
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError

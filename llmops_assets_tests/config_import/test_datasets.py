@@ -10,7 +10,7 @@ import pytest
 from llmops_assets.data.file_sources import read_file_conversations
 from llmops_assets.data.preference_pairs import read_pairs
 from llmops_assets.data.records import Conversation
-from llmops_assets.data.specs import ConversationFilesSource, HubConversationsSource, HubPreferencesSource
+from llmops_assets.data.source_specs import ConversationFilesSource, HubConversationsSource, HubPreferencesSource
 from llmops_assets_tests.config_import.conftest import REGISTRY, Desk
 
 Make = Callable[..., dict[str, Any]]

@@ -9,14 +9,10 @@ from pydantic import ValidationError
 
 from llmops_assets.data.card_facts import preference_facts, summarized_facts, thumbs_facts
 from llmops_assets.data.cards import CARD_FILE, CardSpec, card_text, inline, write_card
+from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.specs import (
-    ConversationFilesSource,
-    DataSetSummary,
-    HubPreferencesSource,
-    SftSetSpec,
-    ThumbFilesSource,
-)
+from llmops_assets.data.source_specs import ConversationFilesSource, HubPreferencesSource, ThumbFilesSource
+from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 
 STATED = CardSpec(language=["en", "pt-BR"], contact="Ada | <script>alert(1)</script> [x](http://y)")

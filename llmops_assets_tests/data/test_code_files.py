@@ -9,7 +9,7 @@ from llmops_assets.data.code_files import LANGUAGES, LARGEST_FILE, read_code
 from llmops_assets.data.file_sources import read_file_documents
 from llmops_assets.data.record_files import RECORD_SUFFIXES
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
-from llmops_assets.data.specs import TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
 
 ODD = "\tdef f():  \n\f\n    return 'e\u0301 ﬁ'   \n\n\n"
 

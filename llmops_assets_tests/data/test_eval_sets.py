@@ -9,7 +9,7 @@ import pytest
 
 from llmops_assets.data.eval_sets import EmptyEvalSetError, EvalSetsSpec, build_eval_sets, read_items
 from llmops_assets.data.quarantine import QuarantineLimitError
-from llmops_assets.data.specs import EvalFilesSource, HubEvalSource
+from llmops_assets.data.source_specs import EvalFilesSource, HubEvalSource
 from llmops_assets_tests.data.formats.test_eval_items import PUBLIC
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.specs import DataSetSummary, GroundedSource, SelfInstructSource, SftSetSpec
+from llmops_assets.data.source_specs import GroundedSource, SelfInstructSource
+from llmops_assets.data.specs import SftSetSpec
 
 
 def row(number: int, method: str, **more: str) -> dict:

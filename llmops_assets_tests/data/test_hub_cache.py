@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.source_specs import HubConversationsSource
 from llmops_assets.data.sources import facts_of, pinned, read_sft_source
-from llmops_assets.data.specs import HubConversationsSource
 from llmops_assets_tests.data.hub_cache import lay_out, packed_lines, parquet
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -31,7 +31,7 @@ READ = """
 import json
 from pathlib import Path
 from llmops_assets.data.sources import facts_of, read_preference_source, read_sft_source
-from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource
+from llmops_assets.data.source_specs import HubConversationsSource, HubPreferencesSource
 chats = HubConversationsSource(name="chats", dataset="ultrachat", revision="{old}")
 pairs = HubPreferencesSource(name="pairs", dataset="hh_rlhf", folder="helpful-base")
 print(json.dumps({{

@@ -10,8 +10,8 @@ from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.preferences import Comparison
 from llmops_assets.data.named_sets import NAMED_SETS
 from llmops_assets.data.records import Conversation, QuarantinedRecord, Reason
+from llmops_assets.data.source_specs import HubConversationsSource, HubPreferencesSource
 from llmops_assets.data.sources import read_preference_source, read_sft_source, source_hash
-from llmops_assets.data.specs import HubConversationsSource, HubPreferencesSource
 
 
 def turns(answer: str) -> list[dict[str, str]]:

@@ -8,8 +8,8 @@ import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError, find_files
 from llmops_assets.data.records import Document
+from llmops_assets.data.source_specs import RegistryConversationsSource, TextFilesSource
 from llmops_assets.data.sources import facts_of, pinned, read_corpus_source, read_sft_source
-from llmops_assets.data.specs import RegistryConversationsSource, TextFilesSource
 from llmops_assets_tests.data.lakefs_server import ACCESS_KEY, SECRET_KEY, LakeFsServer, running_lakefs
 
 PATTERN = "lakefs://docs/main/texts/**/*.jsonl"

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from llmops_assets.data.licenses import LicensePolicy, checked_license, denied, union
 from llmops_assets.data.named_sets import NAMED_SETS
-from llmops_assets.data.specs import TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
 
 
 @pytest.mark.parametrize(

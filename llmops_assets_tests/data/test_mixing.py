@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from llmops_assets.data.mixing import EmptySourceError, asked_shares, mix, source_mix
 from llmops_assets.data.records import Conversation, Message
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.specs import ConversationFilesSource, SftSetSpec
+from llmops_assets.data.source_specs import ConversationFilesSource
+from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.recipe import SftSection
 
 

@@ -10,14 +10,14 @@ from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.named_sets import NAMED_SETS, resolved
 from llmops_assets.data.preference_pairs import PairIntake, read_pairs, without_leaking_pairs
 from llmops_assets.data.quarantine import Quarantine
-from llmops_assets.data.sources import license_of
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     HubConversationsSource,
     HubEvalSource,
     HubPreferencesSource,
     HubTextSource,
     PreferenceFilesSource,
 )
+from llmops_assets.data.sources import license_of
 
 
 def pair(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:

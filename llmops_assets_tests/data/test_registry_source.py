@@ -9,13 +9,13 @@ import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason
-from llmops_assets.data.sources import facts_of, read_corpus_source, read_preference_source, read_sft_source
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     RegistryConversationsSource,
     RegistryPreferencesSource,
     RegistryTextSource,
     RegistryThumbsSource,
 )
+from llmops_assets.data.sources import facts_of, read_corpus_source, read_preference_source, read_sft_source
 from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
 from llmops_assets_tests.data.hub_cache import lay_out, parquet
 

@@ -12,8 +12,8 @@ import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError, find_files
 from llmops_assets.data.records import Document
+from llmops_assets.data.source_specs import TextFilesSource
 from llmops_assets.data.sources import read_corpus_source, source_hash
-from llmops_assets.data.specs import TextFilesSource
 
 
 class Server(ThreadingHTTPServer):

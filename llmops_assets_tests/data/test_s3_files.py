@@ -9,8 +9,8 @@ from s3fs import S3FileSystem
 
 from llmops_assets.data.file_sources import MissingSourceError, find_files
 from llmops_assets.data.records import Document
+from llmops_assets.data.source_specs import TextFilesSource
 from llmops_assets.data.sources import facts_of, read_corpus_source
-from llmops_assets.data.specs import TextFilesSource
 from llmops_assets_tests.data.s3_server import S3Server, running_s3
 
 SOURCE = TextFilesSource(name="store", pattern="s3://corpora/docs/*.jsonl.gz", license="CC0-1.0")

@@ -10,11 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from llmops_assets.data.contamination import overlap
+from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Message
 from llmops_assets.data.set_sides import NoClassesError, split_conversations
 from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.specs import ConversationFilesSource, DataSetSummary, SftSetSpec
+from llmops_assets.data.source_specs import ConversationFilesSource
+from llmops_assets.data.specs import SftSetSpec
 
 CLASSES = {"closed_qa": 40, "brainstorming": 30, "creative_writing": 3}
 

@@ -13,14 +13,8 @@ from llmops_assets.data.mixing import source_mix
 from llmops_assets.data.preference_prompts import preference_prompts
 from llmops_assets.data.quarantine import QuarantineLimitError
 from llmops_assets.data.sft_set import EmptySftSetError, build_sft_set
-from llmops_assets.data.specs import (
-    ConversationFilesSource,
-    CorpusSpec,
-    EvalFilesSource,
-    ExtractedSource,
-    SftSetSpec,
-    TextFilesSource,
-)
+from llmops_assets.data.source_specs import ConversationFilesSource, EvalFilesSource, ExtractedSource, TextFilesSource
+from llmops_assets.data.specs import CorpusSpec, SftSetSpec
 
 SPEC = SftSetSpec(eval_share=0.2)
 EXTRACTED = ExtractedSource(name="qa")

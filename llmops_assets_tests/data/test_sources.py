@@ -15,8 +15,7 @@ from llmops_assets.data.python_stdlib import read_python_stdlib
 from llmops_assets.data.python_topics import read_python_topics
 from llmops_assets.data.record_files import UnreadableFileError
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason
-from llmops_assets.data.sources import read_corpus_source, read_sft_source, source_hash
-from llmops_assets.data.specs import (
+from llmops_assets.data.source_specs import (
     ConversationFilesSource,
     CorpusSource,
     HubTextSource,
@@ -25,6 +24,7 @@ from llmops_assets.data.specs import (
     Sources,
     TextFilesSource,
 )
+from llmops_assets.data.sources import read_corpus_source, read_sft_source, source_hash
 
 
 @pytest.fixture(scope="module")

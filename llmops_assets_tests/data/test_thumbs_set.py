@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmops_assets.base_model import embedded_base_model_path
-from llmops_assets.data.specs import ThumbFilesSource
+from llmops_assets.data.source_specs import ThumbFilesSource
 from llmops_assets.data.thumbs_set import EmptyThumbsSetError, ThumbsSetSpec, build_thumbs_set
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from llmops_assets.data.file_sources import read_file_documents
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
-from llmops_assets.data.specs import TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
 from llmops_assets.data.web_pages import LARGEST_PAGE, read_page
 
 CODE = """def make_widget(name):

@@ -13,7 +13,8 @@ from llmops_assets.data.contamination import overlap
 from llmops_assets.data.corpus.building import EmptyCorpusError, build_corpus
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.quarantine import QuarantineLimitError
-from llmops_assets.data.specs import CorpusSpec, TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter
 
 WORDS = [f"{start}{end}" for start in ("ba", "ce", "di", "fo", "gu", "ha") for end in "bcdfghklmnprstvwz"]

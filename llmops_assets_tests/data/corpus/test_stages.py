@@ -10,10 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from llmops_assets.data.corpus.building import build_corpus
+from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.formats.eval_items import EvalItem
 from llmops_assets.data.jsonl import write_jsonl
 from llmops_assets.data.records import Message
-from llmops_assets.data.specs import CorpusSpec, DataSetSummary, TextFilesSource
+from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.data.workers import Processes, ThisProcess, Workers
 
