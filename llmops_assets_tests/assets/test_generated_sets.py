@@ -70,7 +70,7 @@ def test_the_sft_set_depends_on_what_a_model_writes_and_local_models_take_the_gp
     definitions = dg.Definitions.merge(loaded, dg.Definitions(resources=default_resources()))
     graph = definitions.resolve_asset_graph()
     parents = {key.path[-1] for key in graph.get(asset_key(NAME, "sft_set")).parent_keys}
-    assert parents == {"instructions", "grounded_pairs"}
+    assert parents == {"instructions", "grounded_pairs", "chats"}
     pools = {name: graph.get(asset_key(NAME, name)).pools for name in ("instructions", "grounded_pairs")}
     assert pools == {"instructions": set(), "grounded_pairs": {"gpu"}}
     job = definitions.resolve_job_def(f"{NAME}_build")

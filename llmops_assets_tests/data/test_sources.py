@@ -137,7 +137,7 @@ def test_hash_changes_with_one_byte_and_with_a_new_file(tmp_path: Path) -> None:
 def test_hash_of_a_python_source_is_the_same_in_another_process() -> None:
     code = (
         "from pathlib import Path; from llmops_assets.data.sources import source_hash; "
-        "from llmops_assets.data.specs import PythonTopicsSource; "
+        "from llmops_assets.data.source_specs import PythonTopicsSource; "
         "print(source_hash(PythonTopicsSource(name='topics'), Path()))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "1"}
