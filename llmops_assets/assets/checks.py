@@ -95,14 +95,14 @@ def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
     )
     def no_eval_leak(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
         # numpy is for those who build, not for the code location, which imports this module.
-        from llmops_assets.data.decontamination import EvalIndex, leaks_of_file
+        from llmops_assets.data.decontamination import EvalIndex, leaks_of_set
 
         with readable_errors():
             training = latest_artifact(context.instance, artifacts, recipe.name, asset)
             eval_sets = latest_artifact(context.instance, artifacts, recipe.name, EVAL_SETS)
             index = EvalIndex.load(eval_sets.folder / ITEMS_FILE)
-            rows, leaks = leaks_of_file(training.folder / "train.jsonl", index)
-        first = [f"train.jsonl:{line}: {leak}" for line, leak in leaks[:10]]
+            rows, leaks = leaks_of_set(training.folder, index)
+        first = [f"line {line}: {leak}" for line, leak in leaks[:10]]
         return dg.AssetCheckResult(
             passed=not leaks,
             metadata={

@@ -15,7 +15,7 @@ def training_leaks(store: ArtifactStore, candidate: Artifact, eval_sets: Artifac
     Raises ArtifactMissing and CorruptArtifact for an ancestor or a set that cannot be read.
     """
     # numpy is for those who build, not for the code location, which imports this module.
-    from llmops_assets.data.decontamination import EvalIndex, leaks_of_file
+    from llmops_assets.data.decontamination import EvalIndex, leaks_of_set
 
     index = EvalIndex.load(eval_sets.folder / ITEMS_FILE)
     rows: dict[str, int] = {}
@@ -27,7 +27,7 @@ def training_leaks(store: ArtifactStore, candidate: Artifact, eval_sets: Artifac
         if training is None:
             missing.append(shown)
             continue
-        rows[shown], found = leaks_of_file(training.folder / "train.jsonl", index)
+        rows[shown], found = leaks_of_set(training.folder, index)
         leaks += [TrainingLeak(training_set=shown, line=n, item=k.item, evidence=k.evidence) for n, k in found]
     return LeakEvidence(
         eval_sets=eval_sets.manifest.data_version,

@@ -12,7 +12,7 @@ Texts with other words, translations and paraphrases, are not found.
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -226,16 +226,32 @@ def leaking_rows(rows: Sequence[Mapping[str, Any]], index: EvalIndex) -> list[Le
     return [next((leak for leak in [next(found) for _ in several] if leak), None) for several in texts]
 
 
-def leaks_of_file(train_file: Path, index: EvalIndex) -> tuple[int, list[tuple[int, Leak]]]:
-    """Return how many rows a train.jsonl has, and (line, leak) of each row that teaches an eval item."""
+def leaks_of_set(folder: Path, index: EvalIndex) -> tuple[int, list[tuple[int, Leak]]]:
+    """Return how many rows of a set's folder are trained on, and (line, leak) of each that teaches an eval item.
+
+    Of a corpus these are its documents: where a chunk begins, no line does. Lines are those of the file read.
+    """
+    documents = folder / "documents.jsonl"
+    if not documents.is_file():
+        return _leaks_of_file(folder / "train.jsonl", index, lambda _: True)
+    return _leaks_of_file(documents, index, lambda row: row["split"] == "train")
+
+
+def _leaks_of_file(
+    file: Path, index: EvalIndex, is_trained_on: Callable[[Mapping[str, Any]], bool]
+) -> tuple[int, list[tuple[int, Leak]]]:
     found: list[tuple[int, Leak]] = []
     number = 0
-    with train_file.open(encoding="utf-8") as stream:
+    rows = 0
+    with file.open(encoding="utf-8") as stream:
         while lines := list(islice(stream, _BATCH_ROWS)):
-            leaks = leaking_rows([json.loads(line) for line in lines], index)
-            found += [(number + at, leak) for at, leak in enumerate(leaks, start=1) if leak is not None]
+            read = [(number + at, json.loads(line)) for at, line in enumerate(lines, start=1)]
+            taught = [(place, row) for place, row in read if is_trained_on(row)]
+            leaks = leaking_rows([row for _, row in taught], index)
+            found += [(place, leak) for (place, _), leak in zip(taught, leaks, strict=True) if leak is not None]
             number += len(lines)
-    return number, found
+            rows += len(taught)
+    return rows, found
 
 
 def _lines(turns: Iterable[Mapping[str, Any]]) -> str:

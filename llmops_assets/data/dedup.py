@@ -1,5 +1,6 @@
 """Exact and near duplicates of documents: MinHash LSH with exact verification."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,9 +53,11 @@ def compare(bands: Bands, texts_of: TextsOf, threshold: float, related: float = 
     Exact duplicates are equal after folding case and white space. Near duplicates have a Jaccard similarity of at
     least `threshold` between their sets of 5-word shingles (Broder 1997). MinHash banding only proposes candidates,
     at a recall of at least 99.9 % for pairs at the threshold (`band_rows`); the similarity is then computed exactly,
-    so nothing is dropped by chance. Candidates at or above `related`, and below the threshold, are reported.
+    so nothing is dropped by chance. Of candidates at or above `related`, and below the threshold, so many pairs are
+    reported that they connect all those that are alike.
 
-    Held are some numbers per text, and the shingles of the candidates of one connected component at a time.
+    Held are some numbers per text, and the shingles of the candidates of one connected component at a time; those are
+    compared in pairs, so that many pages of one template take time.
     """
     found = Matches()
     component = _Component(found, threshold, related)
@@ -68,39 +71,46 @@ def compare(bands: Bands, texts_of: TextsOf, threshold: float, related: float = 
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    index: int
-    text: str
-    shingles: Hashes
-
-
 class _Component:
     """Texts that are connected by shared keys: no other text can be like one of them."""
 
     def __init__(self, found: Matches, threshold: float, related: float) -> None:
         self._found, self._threshold, self._related = found, threshold, related
-        self._kept: dict[int, _Candidate] = {}
+        self._kept: dict[int, tuple[Hashes, bytes]] = {}
+        self._joined: dict[int, int] = {}
         self._buckets: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
 
     def take(self, index: int, keys: Hashes, shingles: Hashes, text: str) -> None:
         """Compare a text with those before it that stayed."""
         buckets = list(enumerate(keys.tolist()))
-        related: list[tuple[int, int]] = []
+        said = hashlib.blake2b(comparison_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        related: list[int] = []
         for other in sorted({other for bucket in buckets for other in self._buckets.get(bucket, ())}):
-            kept = self._kept[other]
-            similarity = jaccard(shingles, kept.shingles)
+            known, said_there = self._kept[other]
+            similarity = jaccard(shingles, known)
             if similarity >= self._threshold:
-                equal = similarity == 1 and comparison_key(text) == comparison_key(kept.text)
-                reason = Reason.EXACT_DUPLICATE if equal else Reason.NEAR_DUPLICATE
+                reason = Reason.EXACT_DUPLICATE if said == said_there else Reason.NEAR_DUPLICATE
                 self._found.duplicates.append(Duplicate(index, other, reason, similarity))
                 return
             if similarity >= self._related:
-                related.append((other, index))
-        self._found.related += related
-        self._kept[index] = _Candidate(index, text, shingles)
+                related.append(other)
+        self._kept[index] = shingles, said
+        self._joined[index] = index
+        for other in related:
+            self._join(other, index)
         for bucket in buckets:
             self._buckets[bucket].append(index)
+
+    def _join(self, left: int, right: int) -> None:
+        roots = sorted((self._root(left), self._root(right)))
+        if roots[0] != roots[1]:
+            self._joined[roots[1]] = roots[0]
+            self._found.related.append((left, right))
+
+    def _root(self, index: int) -> int:
+        while self._joined[index] != index:
+            self._joined[index] = index = self._joined[self._joined[index]]
+        return index
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:

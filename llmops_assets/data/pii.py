@@ -38,7 +38,8 @@ class Masker:
         """Find phone numbers as written abroad (+49 ...), and in `phone_region` (ISO 3166, such as US) as at home."""
         self.found: Counter[str] = Counter()
         self._region = phone_region
-        self._names: dict[str, str] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._values: Counter[str] = Counter()
 
     def mask(self, text: str) -> str:
         """Return `text` with `<EMAIL_1>`, `<IP_1>`, `<CARD_1>`, `<IBAN_1>`, `<PHONE_1>` or `<SECRET_1>` in the place.
@@ -70,11 +71,10 @@ class Masker:
 
     def _name(self, kind: str, value: str) -> str:
         self.found[kind] += 1
-        name = self._names.get(value)
-        if name is None:
-            number = sum(known.startswith(f"<{kind}_") for known in self._names.values()) + 1
-            name = self._names[value] = f"<{kind}_{number}>"
-        return name
+        if (kind, value) not in self._names:
+            self._values[kind] += 1
+            self._names[kind, value] = f"<{kind}_{self._values[kind]}>"
+        return self._names[kind, value]
 
     def _without_phones(self, text: str) -> str:
         if "+" not in text and self._region is None:

@@ -43,11 +43,13 @@ class Artifact:
 
 
 class BuildSlot:
-    """The right to build one fingerprint: `output` becomes the artifact, `scratch` survives a failed build."""
+    """The right to build one fingerprint: `output`, empty at first, becomes the artifact; `scratch` stays after one."""
 
     def __init__(self, root: Path) -> None:
         self.output = root / "output"
         self.scratch = root / "scratch"
+        # What a build that was killed left there is no part of this one.
+        shutil.rmtree(self.output, ignore_errors=True)
         for folder in (self.output, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)
 

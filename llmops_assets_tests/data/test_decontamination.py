@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_assets.data.decontamination import EvalIndex, Leak, leaking_rows, leaks_of_file, training_texts
+from llmops_assets.data.decontamination import EvalIndex, Leak, leaking_rows, leaks_of_set, training_texts
 from llmops_assets.data.formats.eval_items import EvalItem
 from llmops_assets.data.records import Message
 
@@ -150,5 +150,5 @@ def test_rows_of_every_training_set_are_read(row: dict, texts: list[str]) -> Non
 def test_a_file_is_read_with_the_lines_of_its_leaks(tmp_path: Path) -> None:
     rows = [{"text": words(0, 30) if number in (1, 1500) else f"text {number}"} for number in range(2000)]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    count, leaks = leaks_of_file(tmp_path / "train.jsonl", EvalIndex([item("long", words(0, 30))]))
+    count, leaks = leaks_of_set(tmp_path, EvalIndex([item("long", words(0, 30))]))
     assert (count, [line for line, _ in leaks]) == (2000, [2, 1501])

@@ -41,11 +41,14 @@ def token_limits(tokens: dict[str, int], spec: CorpusSpec) -> dict[str, float]:
 def beyond_limit(tokens: NDArray[np.int64], lots: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
     """Return [documents]: which of one source to leave out, so that the others have at most `limit` tokens.
 
-    Documents stay in the order of their lots, which depend on their ids alone: a higher limit drops none that stayed.
+    Documents are taken in the order of their lots, which depend on their ids alone, and one that has no room is passed
+    over.
     """
-    order = np.argsort(lots, kind="stable")
     beyond = np.zeros(len(tokens), bool)
-    beyond[order] = np.cumsum(tokens[order]) > limit + 0.5
+    room = limit + 0.5
+    for place in np.argsort(lots, kind="stable").tolist():
+        beyond[place] = tokens[place] > room
+        room -= 0 if beyond[place] else tokens[place]
     return beyond
 
 

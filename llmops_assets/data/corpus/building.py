@@ -73,6 +73,7 @@ def build_corpus(
             build.check_not_empty(files)
             build.cut()
             build.balance()
+            build.check_not_empty(files)
             write_files(files, build.rows, build.documents, build.is_heldout)
         finally:
             quarantine.write(files.quarantine)
@@ -164,10 +165,15 @@ class CorpusBuild:
             return
         read = ", ".join(f"{name} {count}" for name, count in self.quarantine.read.items()) or "nothing"
         reasons = ", ".join(f"{name} {count}" for name, count in self.quarantine.by_reason().items()) or "none"
-        if train or held:
+        if train:
             raise EmptyCorpusError(
-                f"the corpus has nothing to hold out: all {train + held} kept documents are of one group or alike "
+                f"the corpus has nothing to hold out: all {train} kept documents are of one group or alike "
                 f"(read: {read}; quarantined: {reasons}). Add documents, or split the file into several"
+            )
+        if held:
+            raise EmptyCorpusError(
+                f"the corpus has nothing to train on, and {held} held-out documents (read: {read}; quarantined: "
+                f"{reasons}; see {files.quarantine}). Check corpus.max_source_tokens and max_source_share, or eval_sets"
             )
         raise EmptyCorpusError(
             f"the corpus is empty: no document is left (read: {read}; quarantined: {reasons}; see {files.quarantine}). "
@@ -180,6 +186,7 @@ class CorpusBuild:
         held = (kept & self.is_heldout)[self.rows.document_of]
         tokens = self.rows.tokens
         of_documents = self.rows.tokens_of(self.documents) * kept
+        of_train = of_documents * ~self.is_heldout
         return DataSetSummary(
             counts={
                 "read": self.quarantine.read.total(),
@@ -201,6 +208,7 @@ class CorpusBuild:
                     "read": self.quarantine.read[source.name],
                     "kept": self.quarantine.read[source.name] - self.quarantine.rejected(source.name),
                     "tokens": int(of_documents[self.documents.of_source(source.name)].sum()),
+                    "train_tokens": int(of_train[self.documents.of_source(source.name)].sum()),
                 }
                 for source in sources
             },

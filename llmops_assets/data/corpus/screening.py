@@ -63,7 +63,7 @@ class Screening:
         passed: list[bool] = []
         for record in records:
             if isinstance(record, QuarantinedRecord):
-                screened.quarantined.append(record)
+                screened.quarantined.append(self._masked(record))
                 continue
             (document, found), verdict = next(judged)
             if found and self.spec.pii == "drop":
@@ -81,10 +81,21 @@ class Screening:
         head, in_head = self.guard.neutralize(document.text[: document.body_start])
         body, in_body = self.guard.neutralize(document.body)
         screened.neutralized += in_head + in_body
+        metadata = {key: self.guard.neutralize(value)[0] for key, value in document.metadata.items()}
         masker = Masker(self.spec.phone_region)
-        if self.spec.pii != "keep":
-            head, body = masker.mask(head), masker.mask(body)
-        return replace(document, text=head + body, body_start=len(head)), masker.found
+        if self.spec.pii == "keep":
+            return replace(document, text=head + body, body_start=len(head), metadata=metadata), masker.found
+        head, body = masker.mask(head), masker.mask(body)
+        found = Counter(masker.found)
+        metadata = {key: masker.mask(value) for key, value in metadata.items()}
+        return replace(document, text=head + body, body_start=len(head), metadata=metadata), found
+
+    def _masked(self, record: QuarantinedRecord) -> QuarantinedRecord:
+        """Return a record that was rejected before, without the personal data that its excerpt may show."""
+        if self.spec.pii == "keep":
+            return record
+        masker = Masker(self.spec.phone_region)
+        return replace(record, detail=masker.mask(record.detail), excerpt=masker.mask(record.excerpt))
 
     def _judged(self, bodies: list[str], screened: Screened) -> tuple[list[tuple[Reason, str] | None], Hashes]:
         """Return a verdict, and [bands] of keys, for each body."""

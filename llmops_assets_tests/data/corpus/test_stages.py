@@ -6,14 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from llmops_assets.data.corpus.building import build_corpus
+from llmops_assets.data.bands import BandArray
+from llmops_assets.data.corpus.building import EmptyCorpusError, build_corpus
 from llmops_assets.data.data_set import DataSetSummary
+from llmops_assets.data.dedup import SHINGLE_WORDS, band_rows, compare
 from llmops_assets.data.formats.eval_items import EvalItem
 from llmops_assets.data.jsonl import write_jsonl
+from llmops_assets.data.minhash import band_keys
 from llmops_assets.data.records import Message
+from llmops_assets.data.shingles import shingle_hashes
 from llmops_assets.data.source_specs import TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter
@@ -131,6 +136,37 @@ def test_chunks_overlap_inside_a_document_and_never_beyond_it(
             shared = next(n for n in range(len(row["text"]), -1, -1) if before["text"].endswith(row["text"][:n]))
             assert 0 < counter.count(row["text"][:shared].strip()) <= 16
         before = row
+
+
+def test_personal_data_is_in_no_title_and_no_excerpt_of_what_was_rejected(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    (tmp_path / "page.md").write_text(f"# Ask jane@uni-bonn.de\n\n{_text(50)}\n")
+    lines = [
+        *_lines([_text(n) for n in range(6)]),
+        json.dumps({"text": "Ask joe@uni-bonn.de now. " + _text(9), "id": "3"}),
+    ]
+    sources = [files_source("docs.jsonl", *lines), TextFilesSource(name="pages", pattern="page.md")]
+    _, rows = _built(sources, tokenizer_file, tmp_path, pii="mask")
+    assert [d["metadata"]["title"] for d in rows["documents"] if d["metadata"]] == ["Ask <EMAIL_1>"]
+    assert [(row["reason"], row["excerpt"][:15]) for row in rows["quarantine"]] == [("duplicate_id", "Ask <EMAIL_1> n")]
+
+
+def test_caps_that_leave_nothing_to_train_on_are_an_error_that_names_them(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    source = files_source("docs.jsonl", *_lines([_text(n) for n in range(20)]))
+    with pytest.raises(EmptyCorpusError, match=r"nothing to train on.*beyond_share.*max_source_tokens"):
+        _built([source], tokenizer_file, tmp_path, max_source_tokens=3)
+
+
+def test_similar_pages_are_related_by_as_few_pairs_as_connect_them() -> None:
+    chance = random.Random(1)
+    common = chance.choices(WORDS, k=300)
+    texts = [" ".join(common + [f"{n}x{k}" for k in range(60)]) for n in range(30)]
+    keys = np.concatenate([band_keys(batch, band_rows(0.8)) for batch in shingle_hashes(texts, SHINGLE_WORDS)])
+    found = compare(BandArray(keys), lambda numbers: [texts[number] for number in numbers], 0.8, 0.5)
+    assert not found.duplicates and len(found.related) == 29
 
 
 @pytest.mark.parametrize(
