@@ -165,7 +165,7 @@ def _data_set_inputs(sets: PairSourcesSpec | None, at_hand: SourcesAtHand, recip
     return {
         "data_sets": row_hash(sets.model_dump(mode="json")),
         "tokenizer": file_sha256(recipe.base_model.tokenizer_file()),
-        **{f"source/{name}": content_hash for name, content_hash in at_hand.hashes.items()},
+        **at_hand.hashes,
     }
 
 
@@ -220,13 +220,14 @@ def _write(
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
-    own = [pair.to_row() for pair in more_train]
     if eval_items is not None:
         selection = _without_eval_items(selection, train, eval_items)
         kept = {pair.vote_id for pair in selection.pairs}
         train = [pair for pair in train if pair.vote_id in kept]
-        own = without_leaking_pairs(own, eval_items, data_sets.quarantine) if data_sets else []
-    rows = [*dpo_rows(train), *own]
+        if data_sets is not None:
+            more_train = without_leaking_pairs(more_train, eval_items, data_sets.quarantine)
+            data_sets.kept = [*more_train, *more_sealed]
+    rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(

@@ -67,8 +67,8 @@ class SourcesAtHand(Generic[AnySource]):
 
     @property
     def hashes(self) -> dict[str, str]:
-        """The content hash of each source, by name."""
-        return {facts.source: facts.content_hash for facts in self.facts}
+        """The content hash of each source, as inputs of a build: `source/<name>`, apart from the lane's own assets."""
+        return {f"source/{facts.source}": facts.content_hash for facts in self.facts}
 
     def summary(self) -> dict[str, Any]:
         """Return the facts as the entry of a manifest's summary."""

@@ -16,7 +16,7 @@ from llmops_assets.data.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
-from llmops_assets.data.formats.texts import class_of, parse_text
+from llmops_assets.data.formats.texts import USUAL_CLASSES, class_of, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.named_sets import AnyHubSource, resolved
@@ -148,7 +148,8 @@ def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | Non
                     f"source '{source.name}': data set {source.dataset} has no column '{name}'; "
                     f"it has {loaded.column_names}. Set `{key}` to one of these"
                 )
-        loaded = loaded.select_columns(list(columns))
+        usual = [name for name in USUAL_CLASSES if name in loaded.column_names and name not in columns]
+        loaded = loaded.select_columns([*columns, *(usual if also is None else [])])
     numbers: Any = range(len(loaded))
     if source.max_records is not None:
         hashes = [_draw_key(row) for row in loaded]

@@ -6,6 +6,9 @@ from typing import Any
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Reason, RecordError
 
+# Keys under which the class of a record usually is.
+USUAL_CLASSES = ("category", "class")
+
 
 def parse_text(value: Mapping[str, Any], *, key: str = "text") -> str:
     """Return the normalized text of a corpus record; raises RecordError if it is missing, no string, or empty."""
@@ -36,7 +39,7 @@ def class_of(value: Mapping[str, Any], key: str | None) -> str | None:
     Raises RecordError if a class is named by `key` and is missing or of another type.
     """
     if key is None:
-        found = (value.get(usual) for usual in ("category", "class"))
+        found = (value.get(usual) for usual in USUAL_CLASSES)
         return next((name for name in found if isinstance(name, str) and name.strip()), None)
     name = value.get(key)
     if name is None:
