@@ -66,6 +66,13 @@ def test_a_source_without_items_and_a_broken_one_stop_the_build(tmp_path: Path) 
         build(tmp_path, "b.jsonl", share=0.05)
 
 
+def test_what_is_kept_of_a_set_with_blank_answers_can_be_read(tmp_path: Path) -> None:
+    blank = ({"document": "d", "schema": {}, "answer": ""}, {"question": "Why?", "answer": "\x01"})
+    write(tmp_path / "a.jsonl", {"question": "Why?", "answer": "So."}, *blank)
+    assert build(tmp_path, "a.jsonl")["quarantined"] == {"empty": 2}
+    assert [item.answers for item in read_items(tmp_path / "out" / "items.jsonl")] == [("So.",)]
+
+
 def test_a_set_of_the_hub_is_read_from_its_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "mmlu").mkdir()
