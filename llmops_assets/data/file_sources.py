@@ -170,7 +170,7 @@ def records_of(
     """
     if kind_of(path) not in RECORD_SUFFIXES:
         raise MissingSourceError(
-            f"source '{source.name}': `pattern: {source.pattern}` matches {path}, which is none of "
+            f"source '{source.name}': `pattern: {without_secrets(source.pattern)}` matches {path}, which is none of "
             f"{', '.join((*RECORD_SUFFIXES, *also))} (or one of them packed: {', '.join(COMPRESSIONS)}); "
             "narrow the pattern"
         )
