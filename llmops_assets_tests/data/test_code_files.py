@@ -64,7 +64,11 @@ def test_a_folder_is_read_without_what_is_hidden(tmp_path: Path) -> None:
         ("a.c", b"int a;\n" * (LARGEST_FILE // 7 + 1), Reason.TOO_LARGE, "bytes of code, more than 1,048,576"),
         ("a.rs", b"let a = \xff;\n", Reason.INVALID_UTF8, "byte 8 is not utf-8"),
         ("a.py", b"# coding: klingon\n", Reason.INVALID_UTF8, "klingon"),
+        ("a.py", b"# coding: rot13\n", Reason.INVALID_UTF8, "'rot13'"),
+        ("a.py", b"# coding: undefined\n", Reason.INVALID_UTF8, "'undefined'"),
+        ("a.py", b"# coding: utf-7\nx = '+2AA-'\n", Reason.INVALID_UNICODE, "half of a surrogate pair"),
         ("a.sh", b"\n \n", Reason.EMPTY, "no text"),
+        ("a.sh", b"\x01\n", Reason.EMPTY, "no text"),
     ],
 )
 def test_what_nobody_wrote_is_passed_over_with_a_reason(
