@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from llmops_assets.data.eval_sets import EmptyEvalSetError, EvalSetsSpec, build_eval_sets, read_items
 from llmops_assets.data.quarantine import QuarantineLimitError
@@ -82,6 +83,11 @@ def test_a_set_of_the_hub_is_read_from_its_test_split(tmp_path: Path, monkeypatc
     assert build_eval_sets(spec, tmp_path / "out", tmp_path)["items"] == {"mmlu": 1}
     [item] = read_items(tmp_path / "out" / "items.jsonl")
     assert (item.texts(), item.origin) == (["Which?\nb"], "./mmlu/test:1")
+
+
+def test_an_eval_set_is_used_whole() -> None:
+    with pytest.raises(ValidationError, match="max_records is not for eval sets, which are used whole; remove it"):
+        HubEvalSource.model_validate({"name": "mmlu", "dataset": "./mmlu", "max_records": 5})
 
 
 def test_humaneval_is_164_functions() -> None:
