@@ -149,4 +149,6 @@ def test_a_pattern_finds_the_files_of_a_store(tmp_path: Path, state: Path) -> No
         "memory:///bucket/docs/b.txt",
     ]
     assert not list(state.rglob(".partial*"))
+    fs.pipe("/bucket/notes/c#1.txt", b"C#.")
+    assert texts(source.model_copy(update={"pattern": "memory://bucket/notes/*.txt"}), tmp_path) == ["C#."]
     fs.rm("/bucket", recursive=True)
