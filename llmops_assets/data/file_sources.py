@@ -93,7 +93,21 @@ def _found(source: FilesSource, base_dir: Path) -> list[FoundFile]:
             f"source '{source.name}' of the recipe in {base_dir}: `pattern: {without_secrets(source.pattern)}` "
             f"matches no file. {advice}"
         )
+    for file in files:
+        if not _is_utf8(file.name):
+            raise MissingSourceError(
+                f"source '{source.name}': `pattern: {without_secrets(source.pattern)}` matches {file.name!r}, whose "
+                "name is not UTF-8; rename the file, or its folder"
+            )
     return files
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

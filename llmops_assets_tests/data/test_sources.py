@@ -122,6 +122,14 @@ def test_pattern_may_climb_and_a_senseless_one_is_named(tmp_path: Path) -> None:
             list(read_corpus_source(TextFilesSource(name="docs", pattern=pattern), tmp_path))
 
 
+def test_a_file_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Text.", encoding="utf-8")
+    source = TextFilesSource(name="docs", pattern="*.txt")
+    for read in (lambda: list(read_corpus_source(source, tmp_path)), lambda: source_hash(source, tmp_path)):
+        with pytest.raises(MissingSourceError, match=r"matches 'caf\\udce9\.txt', whose name is not UTF-8; rename"):
+            read()
+
+
 def test_hash_changes_with_one_byte_and_with_a_new_file(tmp_path: Path) -> None:
     source = TextFilesSource(name="docs", pattern="*.txt")
     (tmp_path / "a.txt").write_text("Text.", encoding="utf-8")
