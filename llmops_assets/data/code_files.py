@@ -59,7 +59,7 @@ def read_code(raw: bytes, name: str, suffix: str) -> str:
     if ".min." in name.lower():
         raise RecordError(Reason.MINIFIED, "its name says that it is minified")
     if len(raw) > LARGEST_FILE:
-        raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of code, more than {LARGEST_FILE:,}")
+        raise RecordError(Reason.TOO_LARGE, f"more than {LARGEST_FILE:,} bytes of code")
     if b"\0" in raw:
         raise RecordError(Reason.BINARY, f"byte {raw.index(0)} is NUL, which no code has")
     text = _decoded(raw, suffix).replace("\r\n", "\n").replace("\r", "\n")

@@ -62,7 +62,7 @@ def read_page(raw: bytes) -> tuple[str, int]:
             "reading .html files needs the package trafilatura; install the extra `html` of this project"
         ) from error
     if len(raw) > LARGEST_PAGE:
-        raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of HTML, more than {LARGEST_PAGE:,}")
+        raise RecordError(Reason.TOO_LARGE, f"more than {LARGEST_PAGE:,} bytes of HTML")
     text = _decoded(raw)
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     try:
