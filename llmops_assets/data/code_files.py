@@ -4,6 +4,7 @@ import io
 import re
 import tokenize
 
+from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Reason, RecordError
 
 LANGUAGES: dict[str, str] = {
@@ -58,11 +59,11 @@ def read_code(raw: bytes, name: str, suffix: str) -> str:
     if ".min." in name.lower():
         raise RecordError(Reason.MINIFIED, "its name says that it is minified")
     if len(raw) > LARGEST_FILE:
-        raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of code, more than {LARGEST_FILE:,}")
+        raise RecordError(Reason.TOO_LARGE, f"more than {LARGEST_FILE:,} bytes of code")
     if b"\0" in raw:
         raise RecordError(Reason.BINARY, f"byte {raw.index(0)} is NUL, which no code has")
     text = _decoded(raw, suffix).replace("\r\n", "\n").replace("\r", "\n")
-    if not text.strip():
+    if not normalize_text(text).strip():
         raise RecordError(Reason.EMPTY, "the file holds no text")
     if header := _GENERATED.search("\n".join(text.split("\n", _GENERATED_LINES)[:_GENERATED_LINES])):
         raise RecordError(Reason.GENERATED, f"its header says: {' '.join(header[0].split())[:120]}")
@@ -81,6 +82,12 @@ def _decoded(raw: bytes, suffix: str) -> str:
         except SyntaxError as error:
             raise RecordError(Reason.INVALID_UTF8, str(error)) from error
     try:
-        return raw.decode(encoding)
+        text = raw.decode(encoding)
+        text.encode("utf-8")
     except UnicodeDecodeError as error:
         raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not {encoding} ({error.reason})") from error
+    except UnicodeEncodeError as error:
+        raise RecordError(Reason.INVALID_UNICODE, f"its {encoding} holds half of a surrogate pair") from error
+    except (UnicodeError, LookupError) as error:  # some codecs of Python are no encodings of text
+        raise RecordError(Reason.INVALID_UTF8, f"the file declares the encoding {encoding!r}: {error}") from error
+    return text

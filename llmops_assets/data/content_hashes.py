@@ -33,7 +33,9 @@ def file_hashes(paths: Iterable[Path]) -> Iterator[str]:
 
 def _file_hash(path: Path, memory: "_Memory") -> str:
     # A name may come to mean another file, by a link say: the state tells files apart.
-    name, looked_at, before = str(path.absolute()), time.time(), path.stat()
+    # A name that is not UTF-8 is none that SQLite takes.
+    name = str(path.absolute()).encode("utf-8", "backslashreplace").decode("utf-8")
+    looked_at, before = time.time(), path.stat()
     if (remembered := memory.get(name, _state(before))) is not None:
         return remembered
     with path.open("rb") as stream:

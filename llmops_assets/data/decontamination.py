@@ -3,8 +3,8 @@
 Texts are compared as words: NFKC, case folded, punctuation left out (`word_batches.py`). A training text leaks an
 item if it holds a run of 13 of its words (Brown et al. 2020, arXiv 2005.14165, appendix C). Of an item with fewer than
 20 words it must hold 70 % of the runs of 8; one with fewer than 8 words must stand on lines of its own. Items are
-taken with each of their answers. Runs that a fifth of the items share, five at least, are their common instructions and
-prove nothing.
+taken with each of their answers. Runs that a fifth of the items of one source share, five at least, are their common
+instructions and prove nothing.
 
 Texts with other words, translations and paraphrases, are not found.
 """
@@ -28,7 +28,7 @@ from llmops_assets.data.shingles import word_runs
 from llmops_assets.data.word_batches import Hashes, Words, words_in
 
 RUN, SHORT_RUN, SHORT_ITEM, COVERAGE = 13, 8, 20, 0.7
-_VERSION = "1"
+_VERSION = "2"
 _SHARED, _LEAST_SHARED = 0.2, 5
 _BATCH_CHARACTERS = 1 << 18
 _BATCH_ROWS = 1000
@@ -54,10 +54,10 @@ class _Runs:
     entries: Numbers
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[Hashes, int]], items: Sequence[int]) -> "_Runs":
-        """Index runs by entry, but for those that many items share, where an entry has others.
+    def of(cls, pairs: Iterable[tuple[Hashes, int]], items: Sequence[int], sources: Sequence[str]) -> "_Runs":
+        """Index runs by entry, but for those that many items of one source share, where an entry has others.
 
-        `items` has the number of the item of each entry.
+        `items` has the number of the item of each entry, `sources` the source of each item.
         """
         found = [(np.unique(hashes), entry) for hashes, entry in pairs if len(hashes)]
         if not found:
@@ -65,12 +65,7 @@ class _Runs:
         hashes = np.concatenate([each for each, _ in found])
         entries = np.concatenate([np.full(len(each), entry) for each, entry in found])
         item_of = np.asarray(items, np.int64)[entries]
-        # One of each item, whatever number of its texts has the run.
-        order = np.lexsort((item_of, hashes))
-        ordered, owners = hashes[order], item_of[order]
-        first = np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (owners[1:] != owners[:-1])])
-        distinct, counts = np.unique(ordered[first], return_counts=True)
-        often = counts[np.searchsorted(distinct, hashes)] >= max(_LEAST_SHARED, _SHARED * (max(items) + 1))
+        often = np.isin(hashes, _common(hashes, item_of, sources))
         telling = np.zeros(int(entries.max()) + 1, bool)
         telling[entries[~often]] = True
         kept = ~often | ~telling[entries]
@@ -99,6 +94,21 @@ class _Runs:
         return np.bincount(self.entries, minlength=entries)
 
 
+def _common(hashes: Hashes, item_of: Numbers, sources: Sequence[str]) -> Hashes:
+    """Return the runs that many items of one source share; a hash has the number of its item beside it."""
+    _, source_of, sizes = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
+    # One of each item, whatever number of its texts has the run.
+    order = np.lexsort((item_of, hashes))
+    ordered, owners = hashes[order], item_of[order]
+    first = np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (owners[1:] != owners[:-1])])
+    ordered, source = ordered[first], source_of[owners[first]]
+    order = np.lexsort((source, ordered))
+    ordered, source = ordered[order], source[order]
+    starts = np.flatnonzero(np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (source[1:] != source[:-1])]))
+    counts = np.diff(np.append(starts, len(ordered)))
+    return ordered[starts][counts >= np.maximum(_LEAST_SHARED, _SHARED * sizes[source[starts]])]
+
+
 class EvalIndex:
     """The runs of words of eval items, to find them in training texts."""
 
@@ -107,14 +117,16 @@ class EvalIndex:
         self.names: list[str] = []
         self.without_words: list[str] = []
         self._item_of: list[int] = []
+        sources: list[str] = []
         long, short, lines = [], [], [[] for _ in range(SHORT_RUN)]
         told = hashlib.sha256(_VERSION.encode())
         for number, item in enumerate(items):
             self.names.append(item.id)
+            sources.append(item.source)
             for text in item.texts():
                 folded = _folded(text)
                 words = words_in([folded]).hashes
-                told.update(f"{item.id}\0{folded}\0".encode("utf-8", "surrogatepass"))
+                told.update(f"{item.id}\0{item.source}\0{folded}\0".encode("utf-8", "surrogatepass"))
                 if not len(words):
                     self.without_words.append(item.id)
                     continue
@@ -127,9 +139,9 @@ class EvalIndex:
                 else:
                     lines[len(words)].append((word_runs(words, len(words)), entry))
         self.digest = told.hexdigest()
-        self._long, self._short = _Runs.of(long, self._item_of), _Runs.of(short, self._item_of)
+        self._long, self._short = (_Runs.of(found, self._item_of, sources) for found in (long, short))
         self._sizes = self._short.sizes(len(self._item_of))
-        self._lines = {size: _Runs.of(found, self._item_of) for size, found in enumerate(lines) if found}
+        self._lines = {size: _Runs.of(found, self._item_of, sources) for size, found in enumerate(lines) if found}
 
     @classmethod
     def load(cls, items_file: Path) -> "EvalIndex":

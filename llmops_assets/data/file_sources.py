@@ -93,7 +93,21 @@ def _found(source: FilesSource, base_dir: Path) -> list[FoundFile]:
             f"source '{source.name}' of the recipe in {base_dir}: `pattern: {without_secrets(source.pattern)}` "
             f"matches no file. {advice}"
         )
+    for file in files:
+        if not _is_utf8(file.name):
+            raise MissingSourceError(
+                f"source '{source.name}': `pattern: {without_secrets(source.pattern)}` matches {file.name!r}, whose "
+                "name is not UTF-8; rename the file, or its folder"
+            )
     return files
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -170,7 +184,7 @@ def records_of(
     """
     if kind_of(path) not in RECORD_SUFFIXES:
         raise MissingSourceError(
-            f"source '{source.name}': `pattern: {source.pattern}` matches {path}, which is none of "
+            f"source '{source.name}': `pattern: {without_secrets(source.pattern)}` matches {path}, which is none of "
             f"{', '.join((*RECORD_SUFFIXES, *also))} (or one of them packed: {', '.join(COMPRESSIONS)}); "
             "narrow the pattern"
         )

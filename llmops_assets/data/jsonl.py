@@ -42,7 +42,7 @@ def read_json_lines(
     surrogates, no line above `longest_line` bytes (which is never held in memory). A byte-order mark and blank lines
     are skipped. `origin_file` is how reports call the file.
     """
-    for number, raw in _lines(stream, longest_line):
+    for number, raw in raw_lines(stream, longest_line):
         if raw is not None and not raw.strip():
             continue
         try:
@@ -134,8 +134,8 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         Path(name).unlink(missing_ok=True)
 
 
-def _lines(stream: BinaryIO, longest_line: int) -> Iterator[tuple[int, bytes | None]]:
-    """Yield (line number, bytes), with None for a line that is too long."""
+def raw_lines(stream: BinaryIO, longest_line: int = LONGEST_LINE) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (line number, bytes), with None for a line that is too long; a byte-order mark is left out."""
     number = 0
     while raw := stream.readline(longest_line + 1):
         number += 1

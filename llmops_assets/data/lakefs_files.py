@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsspec.utils import glob_translate
@@ -96,7 +96,8 @@ def _local_file(client: "Client", address: _Address, entry: "ObjectInfo") -> Fou
 
     name = f"{SCHEME}{address.repository}/{entry.path}"
     place = f"{client.config.host}/{address.repository}/{entry.path}"
-    return FoundFile(kept_copy(place, f"{entry.checksum} {entry.size_bytes}", download), name, address.ref)
+    version, called = f"{entry.checksum} {entry.size_bytes}", PurePosixPath(entry.path).name
+    return FoundFile(kept_copy(place, version, download, name=called), name, address.ref)
 
 
 def _client() -> "Client":

@@ -17,7 +17,7 @@ from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import parse_text
 from llmops_assets.data.hub_source import hub_facts, pinned_hub, read_hub_rows
-from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.jsonl import LONGEST_LINE, JsonLine, excerpt, raw_lines
 from llmops_assets.data.record_files import kind_of, open_binary, readable
 from llmops_assets.data.records import (
     Conversation,
@@ -181,9 +181,13 @@ def _file_rows(place: FilesSource, base_dir: Path) -> Iterator[Row]:
 def _lines(path: Path, name: str, place: FilesSource) -> Iterator[Row]:
     """Yield the lines of a text file that hold text, each a row with the column `text`."""
     with readable(path), open_binary(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in raw_lines(stream):
+            if line is None:
+                detail = f"the line has more than {LONGEST_LINE} bytes"
+                yield QuarantinedRecord(place.name, name, number, Reason.TOO_LARGE, detail, "")
+                continue
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
+                text = line.decode("utf-8").strip("\r\n")
             except UnicodeDecodeError as error:
                 detail = f"byte {error.start} is not UTF-8 ({error.reason})"
                 yield QuarantinedRecord(place.name, name, number, Reason.INVALID_UTF8, detail, excerpt(line))

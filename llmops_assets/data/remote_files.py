@@ -68,13 +68,15 @@ def fetch(pattern: str) -> list[FoundFile]:
         raise RemoteFileError(without_secrets(f"{type(error).__name__}: {error}")) from error
 
 
-def kept_copy(url: str, version: str, download: Callable[[str], None], *, trusted: bool = True) -> Path:
+def kept_copy(url: str, version: str, download: Callable[[str], None], *, name: str, trusted: bool = True) -> Path:
     """Return the local copy of `url` in its `version`, which `download` writes to the path that it is given.
+
+    The copy is called `name`, whose suffix tells what it holds.
 
     Copies lie under the state folder and appear whole or not at all. A copy that is there is taken if it is `trusted`.
     """
     folder = state_dir() / _FOLDER / hashlib.sha256(url.encode()).hexdigest()[:32]
-    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:16] / PurePosixPath(urlsplit(url).path).name
+    copy = folder / hashlib.sha256(version.encode()).hexdigest()[:16] / name
     if copy.is_file() and trusted:
         return copy
     copy.parent.mkdir(parents=True, exist_ok=True)
@@ -111,5 +113,8 @@ def _shown(fs: AbstractFileSystem, path: str) -> str:
 def _local_file(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> FoundFile:
     told = {key.lower(): info[key] for key in info if key.lower() in _TELLS_CHANGES}
     url, version = _shown(fs, path), json.dumps([info.get("size"), told], sort_keys=True, default=str)
-    copy = kept_copy(url, version, lambda target: fs.get_file(path, target), trusted=bool(told))
+    # In the names of a store, `?` and `#` are letters like others.
+    of_the_web = url.startswith(("http://", "https://"))
+    name = PurePosixPath(urlsplit(url).path if of_the_web else path).name
+    copy = kept_copy(url, version, lambda target: fs.get_file(path, target), name=name, trusted=bool(told))
     return FoundFile(copy, url, str(told["etag"]).replace('"', "") if told.get("etag") else None)

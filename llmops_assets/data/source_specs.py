@@ -166,6 +166,12 @@ class HubEvalSource(HubSource):
     split: str = Field(default="test", description="Split of the data set.")
     format: EvalFormat = Field(default="auto", description="Layout of the rows; auto tells each by its keys.")
 
+    @model_validator(mode="after")
+    def _is_used_whole(self) -> "HubEvalSource":
+        if self.max_records is not None:
+            raise ValueError("max_records is not for eval sets, which are used whole; remove it")
+        return self
+
 
 class RegistrySource(SourceSpec):
     """A data set of a LLaMA-Factory registry, read as its entry says."""

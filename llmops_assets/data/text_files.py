@@ -4,59 +4,59 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from llmops_assets.data.code_files import LANGUAGES, read_code
+from llmops_assets.data.code_files import LANGUAGES, LARGEST_FILE, read_code
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.record_files import kind_of, open_binary, readable
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
 from llmops_assets.data.source_specs import TextFilesSource
-from llmops_assets.data.web_pages import read_page
+from llmops_assets.data.text_parts import read_text_parts
+from llmops_assets.data.web_pages import LARGEST_PAGE, read_page
 
 _PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
-TEXT_SUFFIXES = (".txt", ".md", *_PAGE_SUFFIXES, *LANGUAGES)
+PLAIN_SUFFIXES = (".txt", ".md")
+TEXT_SUFFIXES = (*PLAIN_SUFFIXES, *_PAGE_SUFFIXES, *LANGUAGES)
 TEXT_KINDS = (".txt", ".md", ".html", "a suffix of code such as .py")
-# A line with text in it; and lines that follow each other without an empty one between them.
-_PARTS = {
-    "line": re.compile(r"^[^\n]*\S[^\n]*$", re.MULTILINE),
-    "paragraph": re.compile(r"(?:^[^\n]*\S[^\n]*(?:\n|\Z))+", re.MULTILINE),
-}
 _TITLE = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
 def read_text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
     """Yield the documents of a file of `TEXT_SUFFIXES`; `name` is how reports call it.
 
-    A file of plain text or Markdown may be several documents; a web page and a file of code are one each. Raises
-    UnreadableFileError for one that breaks off, and MissingReaderError.
+    A file of plain text or Markdown may be several documents, of which one at a time is in memory; a web page and a
+    file of code are one each, and no more is read of them than they may have. Raises UnreadableFileError for one that
+    breaks off, and MissingReaderError.
     """
+    kind = kind_of(path)
+    if source.documents != "file" and kind in PLAIN_SUFFIXES:
+        yield from read_text_parts(path, name, source)
+        return
+    largest = LARGEST_PAGE if kind in _PAGE_SUFFIXES else LARGEST_FILE
     with readable(path), open_binary(path) as stream:
-        raw = stream.read()
+        raw = stream.read() if kind in PLAIN_SUFFIXES else stream.read(largest + 1)
     try:
-        if kind_of(path) in _PAGE_SUFFIXES:
+        if kind in _PAGE_SUFFIXES:
             yield _page(raw, name, source)
-        elif kind_of(path) in LANGUAGES:
-            yield _code(raw, name, kind_of(path), source)
+        elif kind in LANGUAGES:
+            yield _code(raw, name, kind, source)
         else:
-            yield from _text(raw, path, name, source)
+            yield _text(raw, path, name, source)
     except RecordError as error:
         cause = error.__cause__
         line = raw.count(b"\n", 0, cause.start) + 1 if isinstance(cause, UnicodeDecodeError) else 1
         yield QuarantinedRecord(source.name, name, line, error.reason, str(error), excerpt(raw[:200]))
 
 
-def _text(raw: bytes, path: Path, name: str, source: TextFilesSource) -> Iterator[Document]:
+def _text(raw: bytes, path: Path, name: str, source: TextFilesSource) -> Document:
     try:
         text = normalize_text(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8 ({error.reason})") from error
     if not text.strip():
         raise RecordError(Reason.EMPTY, "the file holds no text")
-    if source.documents == "file":
-        heading = _TITLE.match(text.strip("\n")) if kind_of(path) == ".md" else None
-        body_start = heading.end() if heading else 0
-        yield _whole_file(text.strip("\n"), name, source, body_start, _topic(heading[1]) if heading else {})
-    else:
-        yield from _parts(text, name, source)
+    heading = _TITLE.match(text.strip("\n")) if kind_of(path) == ".md" else None
+    body_start = heading.end() if heading else 0
+    return _whole_file(text.strip("\n"), name, source, body_start, _topic(heading[1]) if heading else {})
 
 
 def _page(raw: bytes, name: str, source: TextFilesSource) -> Document:
@@ -87,13 +87,3 @@ def _whole_file(
         body_start=body_start,
         metadata=metadata,
     )
-
-
-def _parts(text: str, name: str, source: TextFilesSource) -> Iterator[Document]:
-    """Yield the lines or the paragraphs of a file as documents, each a group of its own."""
-    line, counted = 1, 0
-    for match in _PARTS[source.documents].finditer(text):
-        line += text.count("\n", counted, match.start())
-        counted = match.start()
-        identity = f"{source.name}/{name}:{line}"
-        yield Document(identity, match[0].strip("\n"), source.name, f"{name}:{line}", identity, source.license)

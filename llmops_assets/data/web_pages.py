@@ -62,11 +62,11 @@ def read_page(raw: bytes) -> tuple[str, int]:
             "reading .html files needs the package trafilatura; install the extra `html` of this project"
         ) from error
     if len(raw) > LARGEST_PAGE:
-        raise RecordError(Reason.TOO_LARGE, f"{len(raw):,} bytes of HTML, more than {LARGEST_PAGE:,}")
+        raise RecordError(Reason.TOO_LARGE, f"more than {LARGEST_PAGE:,} bytes of HTML")
     text = _decoded(raw)
     parser = html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     try:
-        page = html.document_fromstring(text.encode("utf-8", "surrogatepass"), parser=parser)
+        page = html.document_fromstring(text.encode("utf-8"), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise RecordError(Reason.EMPTY, f"the page has no elements ({error})") from error
     for second in list(page.itersiblings("html")):  # of a page whose first tag is broken
@@ -121,13 +121,17 @@ def _decoded(raw: bytes) -> str:
 
 def _decode(raw: bytes, encoding: str) -> str:
     try:
-        return raw.decode(encoding)
+        text = raw.decode(encoding)
+        text.encode("utf-8")
     except UnicodeDecodeError as error:
         raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not {encoding} ({error.reason})") from error
-    except LookupError as error:
+    except UnicodeEncodeError as error:
+        raise RecordError(Reason.INVALID_UNICODE, f"its {encoding} holds half of a surrogate pair") from error
+    except (UnicodeError, LookupError) as error:  # some codecs of Python are no encodings of text
         raise RecordError(
             Reason.INVALID_UTF8, f"the page declares the encoding {encoding!r}, which is unknown"
         ) from error
+    return text
 
 
 def _mark_content(page: Any) -> None:

@@ -88,6 +88,13 @@ def test_runs_at_the_same_time_share_the_memory(tmp_path: Path, reads: list[str]
     assert list(file_hashes(files)) == expected and not reads
 
 
+def test_a_name_that_is_not_utf8_is_remembered_too(tmp_path: Path, reads: list[str], settled: None) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    file.write_bytes(b"Text.")
+    assert [*file_hashes([file]), *file_hashes([file])] == [sha256(b"Text.")] * 2
+    assert len(reads) == 1
+
+
 @pytest.mark.parametrize("broken", ["no database", "no folder"])
 def test_files_are_read_where_the_memory_cannot_be_used(
     tmp_path: Path, state: Path, reads: list[str], settled: None, broken: str

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_instructions_that_many_items_share_prove_nothing() -> None:
     # An item that says nothing else is looked for all the same.
     again = EvalIndex([item(f"i{number}", common, "") for number in range(9)])
     assert leaked(again, common) == ["i0"]
+
+
+def test_an_instruction_is_common_to_its_source_however_many_items_other_sources_have() -> None:
+    common = words(900, 26)
+    invoices = [replace(item(f"i{n}", f"{common} {words(40 * n, 20)}"), source="invoices") for n in range(20)]
+    others = [replace(item(f"o{n}", words(2000 + 40 * n, 20)), source="others") for n in range(200)]
+    assert leaked(EvalIndex([*others, *invoices]), f"{common} {words(50000, 20)}", words(80, 20)) == [None, "i2"]
+    # Four items in each of five sources are no instruction of any of them.
+    spread = [
+        replace(item(f"s{n}", f"{common if n % 100 < 4 else ''} {words(2000 + 40 * n, 20)}"), source=f"s{n // 100}")
+        for n in range(500)
+    ]
+    assert leaked(EvalIndex(spread), common) == ["s0"]
 
 
 def test_runs_do_not_reach_from_one_training_text_into_the_next() -> None:

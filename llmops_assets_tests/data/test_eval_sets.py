@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from llmops_assets.data.eval_sets import EmptyEvalSetError, EvalSetsSpec, build_eval_sets, read_items
 from llmops_assets.data.quarantine import QuarantineLimitError
@@ -66,6 +67,13 @@ def test_a_source_without_items_and_a_broken_one_stop_the_build(tmp_path: Path) 
         build(tmp_path, "b.jsonl", share=0.05)
 
 
+def test_what_is_kept_of_a_set_with_blank_answers_can_be_read(tmp_path: Path) -> None:
+    blank = ({"document": "d", "schema": {}, "answer": ""}, {"question": "Why?", "answer": "\x01"})
+    write(tmp_path / "a.jsonl", {"question": "Why?", "answer": "So."}, *blank)
+    assert build(tmp_path, "a.jsonl")["quarantined"] == {"empty": 2}
+    assert [item.answers for item in read_items(tmp_path / "out" / "items.jsonl")] == [("So.",)]
+
+
 def test_a_set_of_the_hub_is_read_from_its_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "mmlu").mkdir()
@@ -75,6 +83,11 @@ def test_a_set_of_the_hub_is_read_from_its_test_split(tmp_path: Path, monkeypatc
     assert build_eval_sets(spec, tmp_path / "out", tmp_path)["items"] == {"mmlu": 1}
     [item] = read_items(tmp_path / "out" / "items.jsonl")
     assert (item.texts(), item.origin) == (["Which?\nb"], "./mmlu/test:1")
+
+
+def test_an_eval_set_is_used_whole() -> None:
+    with pytest.raises(ValidationError, match="max_records is not for eval sets, which are used whole; remove it"):
+        HubEvalSource.model_validate({"name": "mmlu", "dataset": "./mmlu", "max_records": 5})
 
 
 def test_humaneval_is_164_functions() -> None:

@@ -45,6 +45,12 @@ def test_a_pattern_finds_the_files_of_a_branch_page_by_page(server: LakeFsServer
     assert texts(single) == ["Other."]
 
 
+def test_a_name_with_letters_that_mean_something_in_addresses_keeps_its_suffix(server: LakeFsServer) -> None:
+    names = ["texts/x#1.jsonl", "texts/y?.jsonl"]
+    server.commit("docs", "main", {name: record(name) for name in names})
+    assert texts(TextFilesSource(name="docs", pattern="lakefs://docs/main/texts/[xy]*.jsonl")) == names
+
+
 def test_an_unchanged_commit_is_fetched_once(server: LakeFsServer) -> None:
     source = TextFilesSource(name="docs", pattern=PATTERN)
     first = facts_of(source, Path())

@@ -8,6 +8,7 @@ import fsspec
 import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.jsonl import LONGEST_LINE
 from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason
 from llmops_assets.data.source_specs import (
     RegistryConversationsSource,
@@ -171,6 +172,15 @@ def test_sets_for_pre_training_are_documents_and_num_samples_are_drawn_by_hash(r
     kept = [line for line in file.read_text().splitlines() if json.loads(line)["body"] in drawn]
     file.write_text("\n".join([*reversed(kept)]) + "\n")
     assert {d.text for d in read_corpus_source(source, recipes) if isinstance(d, Document)} == set(drawn)
+
+
+def test_a_broken_or_endless_line_of_a_text_is_quarantined(recipes: Path) -> None:
+    text = b"\xef\xbb\xbfFirst.\n" + b"x" * (LONGEST_LINE + 1) + b"\nbad \xff\nLast."
+    (recipes.parent / "data" / "wiki.txt").write_bytes(text)
+    found = list(read_corpus_source(RegistryTextSource(name="wiki", file=FILE, dataset="wiki"), recipes))
+    assert [d.text for d in found if isinstance(d, Document)] == ["First.", "Last."]
+    rejected = [(bad.line, bad.reason) for bad in found if isinstance(bad, QuarantinedRecord)]
+    assert rejected == [(2, Reason.TOO_LARGE), (3, Reason.INVALID_UTF8)]
 
 
 def test_a_hub_set_is_read_at_the_revision_of_the_source(recipes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,15 @@ def test_a_download_that_is_refused_shows_no_secret_and_leaves_no_file(
     assert not [path for path in state.rglob("*") if path.is_file()]
 
 
+def test_a_file_of_another_kind_is_refused_without_the_query(served: tuple[Path, Server, str], tmp_path: Path) -> None:
+    folder, _, url = served
+    (folder / "a.pdf").write_bytes(b"%PDF")
+    source = TextFilesSource(name="web", pattern=f"{url.replace('a.txt', 'a.pdf')}?signature=secret")
+    with pytest.raises(MissingSourceError, match=r"a\.pdf, which is none of") as refused:
+        list(read_corpus_source(source, tmp_path))
+    assert "secret" not in str(refused.value)
+
+
 def test_another_signature_fetches_nothing_anew(served: tuple[Path, Server, str], tmp_path: Path) -> None:
     _, server, url = served
     for signature in ("one", "two"):
@@ -140,4 +149,6 @@ def test_a_pattern_finds_the_files_of_a_store(tmp_path: Path, state: Path) -> No
         "memory:///bucket/docs/b.txt",
     ]
     assert not list(state.rglob(".partial*"))
+    fs.pipe("/bucket/notes/c#1.txt", b"C#.")
+    assert texts(source.model_copy(update={"pattern": "memory://bucket/notes/*.txt"}), tmp_path) == ["C#."]
     fs.rm("/bucket", recursive=True)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.jsonl import LONGEST_LINE
 from llmops_assets.data.python_stdlib import read_python_stdlib
 from llmops_assets.data.python_topics import read_python_topics
 from llmops_assets.data.record_files import UnreadableFileError
@@ -103,6 +104,46 @@ def test_lines_and_paragraphs_can_be_documents(tmp_path: Path) -> None:
     assert texts("paragraph") == [("a.txt:1", "One.\nStill one."), ("a.txt:6", "  Two.")]
 
 
+def parts(folder: Path, documents: str) -> list[tuple[str, str]]:
+    """Return (place, text or reason) of the documents of a.txt, and of what was rejected."""
+    source = TextFilesSource.model_validate({"name": "a", "pattern": "a.txt*", "documents": documents})
+    return [
+        (record.origin, record.text)
+        if isinstance(record, Document)
+        else (f"{record.origin_file}:{record.line}", str(record.reason))
+        for record in read_corpus_source(source, folder)
+        if isinstance(record, Document | QuarantinedRecord)
+    ]
+
+
+def test_all_that_ends_a_line_is_counted_as_a_line(tmp_path: Path) -> None:
+    raw = "\ufeffOne.\r\nTwo.\rThree.  \x0c\u2028Six.\n\x01\ne\u0301"
+    (tmp_path / "a.txt").write_bytes(raw.encode())
+    lines = [("a.txt:1", "One."), ("a.txt:2", "Two."), ("a.txt:3", "Three."), ("a.txt:5", "Six."), ("a.txt:7", "é")]
+    assert parts(tmp_path, "line") == lines
+    paragraphs = [("a.txt:1", "One.\nTwo.\nThree."), ("a.txt:5", "Six."), ("a.txt:7", "é")]
+    assert parts(tmp_path, "paragraph") == paragraphs
+
+
+def test_a_broken_or_endless_line_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(
+        gzip.compress(b"One.\nbad \xff byte\n\n" + b"x" * (LONGEST_LINE + 1) + b"\nFive.\n\nSeven.")
+    )
+    broken = [("a.txt.gz:2", "invalid_utf8"), ("a.txt.gz:4", "too_large")]
+    read = [("a.txt.gz:1", "One."), ("a.txt.gz:5", "Five."), ("a.txt.gz:7", "Seven.")]
+    assert parts(tmp_path, "line") == sorted([*broken, *read])
+    # A paragraph with a hole is none.
+    assert parts(tmp_path, "paragraph") == [*broken, ("a.txt.gz:7", "Seven.")]
+
+
+def test_an_endless_paragraph_is_quarantined(tmp_path: Path) -> None:
+    line = b"x" * (LONGEST_LINE // 4) + b"\n"
+    (tmp_path / "a.txt").write_bytes(b"One.\n\n" + line * 4 + b"\nEight.")
+    assert parts(tmp_path, "paragraph") == [("a.txt:1", "One."), ("a.txt:3", "too_large"), ("a.txt:8", "Eight.")]
+    (tmp_path / "a.txt").write_bytes(b" \n")
+    assert parts(tmp_path, "line") == [("a.txt:1", "empty")]
+
+
 def test_absolute_pattern_is_read_and_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("Text.", encoding="utf-8")
     source = TextFilesSource(name="docs", pattern=str(tmp_path / "*"))
@@ -120,6 +161,14 @@ def test_pattern_may_climb_and_a_senseless_one_is_named(tmp_path: Path) -> None:
     for pattern in ("", ".", "**.txt"):
         with pytest.raises(MissingSourceError, match="source 'docs'"):
             list(read_corpus_source(TextFilesSource(name="docs", pattern=pattern), tmp_path))
+
+
+def test_a_file_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Text.", encoding="utf-8")
+    source = TextFilesSource(name="docs", pattern="*.txt")
+    for read in (lambda: list(read_corpus_source(source, tmp_path)), lambda: source_hash(source, tmp_path)):
+        with pytest.raises(MissingSourceError, match=r"matches 'caf\\udce9\.txt', whose name is not UTF-8; rename"):
+            read()
 
 
 def test_hash_changes_with_one_byte_and_with_a_new_file(tmp_path: Path) -> None:

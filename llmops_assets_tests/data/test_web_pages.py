@@ -142,6 +142,20 @@ def test_characters_that_no_text_has_do_not_stop_a_page(letter: str) -> None:
     assert "words" in text and not {"\x00", "\x01", "\x0b", "\x0c", "\uffff", "\ufffe"} & set(text)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [
+        ("rot13", Reason.INVALID_UTF8),
+        ("undefined", Reason.INVALID_UTF8),
+        ("utf-7", Reason.INVALID_UNICODE),
+    ],
+)
+def test_an_encoding_that_gives_no_text_is_refused(encoding: str, reason: Reason) -> None:
+    with pytest.raises(RecordError) as refused:
+        read_page(f"<meta charset={encoding}><p>Text of a page. +2AA-</p>".encode())
+    assert refused.value.reason == reason
+
+
 def test_broken_pages_are_read_or_refused() -> None:
     chance = random.Random(5)
     read = 0

@@ -115,6 +115,8 @@ def parse_eval_item(value: Record, layout: EvalFormat = "auto") -> EvalItem:
     item = LAYOUTS[name].parse(value)
     if not any(text.strip() for text in item.texts()):
         raise RecordError(Reason.EMPTY, "the item has neither a prompt nor an answer")
+    if not all(normalize_text(answer).strip() for answer in item.answers):
+        raise RecordError(Reason.EMPTY, "an answer is empty; write one, or leave the item out")
     group = optional_name(value, "group") or optional_name(value, "class") or ""
     return replace(item, id=_identity(value) or row_hash(item.to_row())[:16], layout=name, group=group)
 
@@ -252,6 +254,8 @@ def _item(prompt: tuple[Message, ...] | str, answers: tuple[str, ...]) -> EvalIt
 
 def _asked(value: Record, key: str, *, above: str = "") -> tuple[Message, ...]:
     parts = [normalize_text(part).strip() for part in (above, _text(value, key))]
+    if not parts[-1]:
+        raise RecordError(Reason.EMPTY, f"`{key}` is empty")
     return (Message("user", "\n\n".join(part for part in parts if part)),)
 
 
@@ -293,8 +297,10 @@ def _texts(value: Record, key: str) -> tuple[str, ...]:
     found = value.get(key)
     if found is None:
         return ()
-    if not isinstance(found, list) or not all(isinstance(text, str) and text.strip() for text in found):
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise RecordError(Reason.WRONG_TYPE, f"`{key}` is no list of texts")
+    if not all(text.strip() for text in found):
+        raise RecordError(Reason.EMPTY, f"a text of `{key}` is empty")
     return tuple(found)
 
 

@@ -170,6 +170,11 @@ def test_what_training_must_not_hold_is_the_prompt_with_each_answer_and_no_syste
         ({"question": "Which?", "choices": ["a", "b"], "answer": 2}, Reason.WRONG_TYPE, "names none of 2 choices"),
         ({"question": "Which?", "choices": ["a", 1], "answer": 0}, Reason.WRONG_TYPE, "`choices` is no list of texts"),
         ({"question": "", "answer": "x"}, Reason.EMPTY, "`question` is empty"),
+        ({"question": "\x01", "answer": "x"}, Reason.EMPTY, "`question` is empty"),
+        ({"question": "Why?", "answer": "\x01"}, Reason.EMPTY, "an answer is empty"),
+        ({"question": "Why?", "answer": ["So.", " "]}, Reason.EMPTY, "a text of `answer` is empty"),
+        ({"document": "d", "schema": {}, "answer": ""}, Reason.EMPTY, "an answer is empty"),
+        ({"prompt": "p", "answers": ["\x01"]}, Reason.EMPTY, "an answer is empty"),
         ({"text": "T", "code": "c", "test_list": "assert"}, Reason.WRONG_TYPE, "`test_list` is no list"),
         (
             {"prompt": "p", "completion": "c", "answers": ["a"]},
