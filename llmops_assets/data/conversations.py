@@ -107,7 +107,7 @@ class ConversationIntake:
                     spans=(None,),
                 )
             )
-        self.licenses[source.name] = " AND ".join(sorted(licenses))
+        self.licenses[source.name] = union(licenses)
         return splits
 
     def _take(self, conversation: Conversation) -> None:
