@@ -14,7 +14,7 @@ from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NAME = "eval_sets"
 
 
@@ -39,7 +39,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
                 recipe=recipe.name,
                 asset=NAME,
                 spec=section,
-                inputs=at_hand.hashes,
+                inputs=at_hand.inputs,
                 code_version=CODE_VERSION,
             )
 

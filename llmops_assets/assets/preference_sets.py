@@ -165,7 +165,7 @@ def _data_set_inputs(sets: PairSourcesSpec | None, at_hand: SourcesAtHand, recip
     return {
         "data_sets": row_hash(sets.model_dump(mode="json")),
         "tokenizer": file_sha256(recipe.base_model.tokenizer_file()),
-        **{f"source/{name}": content_hash for name, content_hash in at_hand.hashes.items()},
+        **at_hand.inputs,
     }
 
 
