@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 THROUGH_TAG = "llmops/preferences_through"
 QUARANTINE = "quarantine.jsonl"
 
@@ -220,13 +221,15 @@ def _write(
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
-    own = [pair.to_row() for pair in more_train]
     if eval_items is not None:
         selection = _without_eval_items(selection, train, eval_items)
         kept = {pair.vote_id for pair in selection.pairs}
         train = [pair for pair in train if pair.vote_id in kept]
-        own = without_leaking_pairs(own, eval_items, data_sets.quarantine) if data_sets else []
-    rows = [*dpo_rows(train), *own]
+        if data_sets is not None:
+            more_train = without_leaking_pairs(more_train, eval_items, data_sets.quarantine)
+            # What is counted, and measured of lengths and margins, is what stays.
+            data_sets = replace(data_sets, kept=[*more_train, *more_sealed])
+    rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:
         raise NotEnoughPreferences(

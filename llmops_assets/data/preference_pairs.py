@@ -1,7 +1,7 @@
 """Preference pairs from data sets, which join a lane's votes: guarded, without duplicates and contradictions."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -127,29 +127,19 @@ def read_pairs(
     return intake
 
 
-def without_leaking_pairs(
-    rows: Sequence[dict[str, Any]], eval_items: Path, quarantine: Quarantine
-) -> list[dict[str, Any]]:
-    """Return the rows of train.jsonl that hold no item of the eval sets in `eval_items`; others go to `quarantine`.
-
-    A row without a `source` is a vote.
-    """
+def without_leaking_pairs(pairs: Sequence[SourcedPair], eval_items: Path, quarantine: Quarantine) -> list[SourcedPair]:
+    """Return the pairs that hold no item of the eval sets in `eval_items`; others go to `quarantine`."""
     # numpy is for those who build, not for the code location, which imports this module.
     from llmops_assets.data.decontamination import EvalIndex, leaking_rows
 
-    kept: list[dict[str, Any]] = []
-    for row, leak in zip(rows, leaking_rows(rows, EvalIndex.load(eval_items)), strict=True):
+    leaks = leaking_rows([pair.to_row() for pair in pairs], EvalIndex.load(eval_items))
+    kept: list[SourcedPair] = []
+    for pair, leak in zip(pairs, leaks, strict=True):
         if leak is None:
-            kept.append(row)
+            kept.append(pair)
         else:
-            quarantine.add(_contaminated(row, str(leak)))
+            quarantine.add(_rejected(pair, Reason.CONTAMINATED, str(leak)))
     return kept
-
-
-def _contaminated(row: Mapping[str, Any], detail: str) -> QuarantinedRecord:
-    file, _, line = row.get("origin", "votes:0").rpartition(":")
-    shown = excerpt(row["prompt"][-1]["content"])
-    return QuarantinedRecord(row.get("source", "votes"), file, int(line), Reason.CONTAMINATED, detail, shown)
 
 
 def _guarded(comparison: Comparison, guard: SpecialTokenGuard) -> Comparison:

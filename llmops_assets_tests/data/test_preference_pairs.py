@@ -88,7 +88,7 @@ def test_named_sets_are_refused_where_they_do_not_belong(name: str) -> None:
         resolved(HubTextSource(name="x", dataset=name))
 
 
-def test_pairs_and_votes_that_hold_an_eval_item_are_not_trained_on(tmp_path: Path) -> None:
+def test_pairs_that_hold_an_eval_item_are_not_trained_on(tmp_path: Path) -> None:
     item = {
         "id": "x/1",
         "prompt": "",
@@ -98,18 +98,10 @@ def test_pairs_and_votes_that_hold_an_eval_item_are_not_trained_on(tmp_path: Pat
         "origin": "x:1",
     }
     (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n")
-    answers = {
-        "chosen": [{"role": "assistant", "content": "So."}],
-        "rejected": [{"role": "assistant", "content": "No."}],
-    }
-    rows = [
-        pair.to_row() for pair in read(tmp_path, pair("A?", "So.", "words of an item"), pair("B?", "So.", "No.")).kept
-    ]
-    rows.append({"prompt": [{"role": "user", "content": "Words, of an item!"}], **answers})
+    pairs = read(tmp_path, pair("A?", "So.", "words of an item"), pair("B?", "So.", "No.")).kept
     quarantine = Quarantine()
-    assert without_leaking_pairs(rows, tmp_path / "items.jsonl", quarantine) == [rows[1]]
+    assert without_leaking_pairs(pairs, tmp_path / "items.jsonl", quarantine) == [pairs[1]]
     assert [(r.source, r.origin_file, r.line, str(r.reason)) for r in quarantine.records] == [
         ("pairs", "pairs.json", 2, "contaminated"),
-        ("votes", "votes", 0, "contaminated"),
     ]
     assert "holds eval item x/1" in next(quarantine.records).detail
