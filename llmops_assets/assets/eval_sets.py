@@ -66,14 +66,6 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
     return eval_sets
 
 
-def training_sets(recipe: Recipe) -> list[str]:
-    """Return the names of the lane's training sets."""
-    sections = {"corpus": recipe.corpus, "sft_set": recipe.sft_set, "thumbs_set": recipe.thumbs_set}
-    # Votes become a set where a stage learns from them.
-    sections["preference_set"] = recipe.preferences if recipe.dpo is not None else None
-    return [name for name, section in sections.items() if section is not None]
-
-
 def eval_sets_deps(recipe: Recipe) -> list[dg.AssetKey]:
     """Return what a training set of the lane depends on besides its sources: the eval sets, if the recipe has any."""
     return [asset_key(recipe.name, NAME)] if recipe.eval_sets is not None else []
