@@ -15,7 +15,7 @@ from llmops_assets.assets.corpora import corpus_asset
 from llmops_assets.assets.distillation import teacher_asset
 from llmops_assets.assets.distillation_reports import distillation_report_asset
 from llmops_assets.assets.eval_reports import report_asset
-from llmops_assets.assets.eval_sets import eval_sets_asset, training_sets
+from llmops_assets.assets.eval_sets import eval_sets_asset
 from llmops_assets.assets.generated_sets import generated_assets
 from llmops_assets.assets.licensing import licensed_assets
 from llmops_assets.assets.preference_reports import preference_report_asset
@@ -27,6 +27,7 @@ from llmops_assets.assets.sft_sets import sft_set_asset
 from llmops_assets.assets.sources import source_assets
 from llmops_assets.assets.sweeps import sweep_assets
 from llmops_assets.assets.thumbs_sets import thumbs_set_asset
+from llmops_assets.assets.training_sets import training_sets
 from llmops_assets.automation.jobs import build_job, dpo_job
 from llmops_assets.automation.overlooked_retries import overlooked_retries_sensor
 from llmops_assets.automation.schedules import weekly_dpo_schedule

@@ -4,9 +4,10 @@ import dagster as dg
 
 from llmops_assets.assets.eval_sets import ITEMS_FILE
 from llmops_assets.assets.eval_sets import NAME as EVAL_SETS
-from llmops_assets.assets.licensing import SETS, licenses_behind, set_licenses
+from llmops_assets.assets.licensing import licenses_behind, set_licenses
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.assets.preference_sets import read_rows
+from llmops_assets.assets.training_sets import TRAINING_SETS
 from llmops_assets.data.contamination import overlap
 from llmops_assets.data.licenses import LicensePolicy, denied
 from llmops_assets.data.size_guidance import GUIDANCE, size_remark
@@ -150,7 +151,7 @@ def licenses_permitted_check(recipe: Recipe, policy: LicensePolicy, asset: str) 
     def licenses_permitted(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
         with readable_errors():
             artifact = latest_artifact(context.instance, artifacts, recipe.name, asset)
-            if asset in SETS:
+            if asset in TRAINING_SETS:
                 licenses = set_licenses(artifact.manifest)
             else:
                 licenses = licenses_behind(context.instance, artifacts, [artifact.manifest])

@@ -19,7 +19,7 @@ from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
@@ -54,7 +54,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 asset="corpus",
                 spec=spec,
                 inputs={
-                    **at_hand.hashes,
+                    **at_hand.inputs,
                     **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     **card_input(recipe),

@@ -3,10 +3,11 @@
 from llmops_assets.assets.adapter_chain import ancestors
 from llmops_assets.assets.distillation import TEACHER_ANSWERS
 from llmops_assets.assets.eval_sets import ITEMS_FILE
+from llmops_assets.assets.training_sets import TRAINING_SETS
 from llmops_assets.evaluation.leakage import SHOWN_LEAKS, LeakEvidence, TrainingLeak
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 
-_TRAINING_SETS = ("corpus", "sft_set", "thumbs_set", "preference_set", TEACHER_ANSWERS)
+_LEARNED_FROM = (*TRAINING_SETS, TEACHER_ANSWERS)
 
 
 def training_leaks(store: ArtifactStore, candidate: Artifact, eval_sets: Artifact) -> LeakEvidence:
@@ -48,5 +49,5 @@ def missing_sets_input(store: ArtifactStore, candidate: Artifact, eval_sets: Art
 def trained_on(store: ArtifactStore, adapter: Artifact) -> list[tuple[str, str]]:
     """Return (name, data version) of every set that `adapter` or an ancestor of it was trained on, newest first."""
     line = [adapter, *ancestors(store, adapter)]
-    sets = ((name, a.manifest.inputs[name]) for a in line for name in _TRAINING_SETS if name in a.manifest.inputs)
+    sets = ((name, a.manifest.inputs[name]) for a in line for name in _LEARNED_FROM if name in a.manifest.inputs)
     return list(dict.fromkeys(sets))

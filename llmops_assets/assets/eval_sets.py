@@ -14,7 +14,7 @@ from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NAME = "eval_sets"
 
 
@@ -39,7 +39,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
                 recipe=recipe.name,
                 asset=NAME,
                 spec=section,
-                inputs=at_hand.hashes,
+                inputs=at_hand.inputs,
                 code_version=CODE_VERSION,
             )
 
@@ -64,14 +64,6 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
         )
 
     return eval_sets
-
-
-def training_sets(recipe: Recipe) -> list[str]:
-    """Return the names of the lane's training sets."""
-    sections = {"corpus": recipe.corpus, "sft_set": recipe.sft_set, "thumbs_set": recipe.thumbs_set}
-    # Votes become a set where a stage learns from them.
-    sections["preference_set"] = recipe.preferences if recipe.dpo is not None else None
-    return [name for name, section in sections.items() if section is not None]
 
 
 def eval_sets_deps(recipe: Recipe) -> list[dg.AssetKey]:

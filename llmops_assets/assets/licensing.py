@@ -7,21 +7,19 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from llmops_assets.assets.distillation import TEACHER_ANSWERS
 from llmops_assets.assets.lineage import FINGERPRINT, asset_key
+from llmops_assets.assets.training_sets import TRAINING_SETS, training_sets
 from llmops_assets.data.licenses import UNKNOWN, union
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore
 from llmops_assets.resources.manifest import Manifest
 
-SETS = ("corpus", "sft_set", "thumbs_set", "preference_set")
-# How many materializations of a set are looked through for the one that an adapter has seen.
+# How many materializations of a set are looked through before the store is.
 _LOOKED_THROUGH = 200
 
 
 def licensed_assets(recipe: Recipe) -> list[str]:
     """Return the sets and adapters of a lane, which a policy on licences is about."""
-    sections = (recipe.corpus, recipe.sft_set, recipe.thumbs_set, recipe.preferences if recipe.dpo else None)
-    sets = [name for name, section in zip(SETS, sections, strict=True) if section is not None]
-    return [*sets, *(f"{stage}_adapter" for stage in recipe.stages)]
+    return [*training_sets(recipe), *(f"{stage}_adapter" for stage in recipe.stages)]
 
 
 def set_licenses(manifest: Manifest) -> dict[str, str]:
@@ -59,7 +57,7 @@ def _licenses_of_chain(
     instance: dg.DagsterInstance, store: ArtifactStore, manifest: Manifest
 ) -> Iterator[tuple[str, str]]:
     for name, version in manifest.inputs.items():
-        if name not in (*SETS, TEACHER_ANSWERS):
+        if name not in (*TRAINING_SETS, TEACHER_ANSWERS):
             continue
         made = _of_version(instance, store, manifest.recipe, name, version)
         if made is None:
@@ -79,9 +77,12 @@ def _licenses_of_chain(
 def _of_version(
     instance: dg.DagsterInstance, store: ArtifactStore, recipe: str, asset: str, version: str
 ) -> Manifest | None:
-    """Return the manifest of a set whose data version is `version`, None if no materialization has it or it is gone."""
+    """Return the manifest of a set whose data version is `version`, None if it is gone.
+
+    The newest materializations name its folder; without them all manifests in the store are read.
+    """
     for record in instance.fetch_materializations(asset_key(recipe, asset), limit=_LOOKED_THROUGH).records:
         made = record.asset_materialization
         if made is not None and (made.tags or {}).get(DATA_VERSION_TAG) == version:
             return store.manifest(recipe, asset, str(made.metadata[FINGERPRINT].value))
-    return None
+    return store.manifest_of_version(recipe, asset, version)

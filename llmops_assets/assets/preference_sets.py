@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 THROUGH_TAG = "llmops/preferences_through"
 QUARANTINE = "quarantine.jsonl"
 
@@ -165,7 +166,7 @@ def _data_set_inputs(sets: PairSourcesSpec | None, at_hand: SourcesAtHand, recip
     return {
         "data_sets": row_hash(sets.model_dump(mode="json")),
         "tokenizer": file_sha256(recipe.base_model.tokenizer_file()),
-        **at_hand.hashes,
+        **at_hand.inputs,
     }
 
 
@@ -226,7 +227,8 @@ def _write(
         train = [pair for pair in train if pair.vote_id in kept]
         if data_sets is not None:
             more_train = without_leaking_pairs(more_train, eval_items, data_sets.quarantine)
-            data_sets.kept = [*more_train, *more_sealed]
+            # What is counted, and measured of lengths and margins, is what stays.
+            data_sets = replace(data_sets, kept=[*more_train, *more_sealed])
     rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:

@@ -22,7 +22,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
@@ -62,7 +62,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
             sets = {
                 kind: latest_artifact(context.instance, artifacts, recipe.name, asset) for kind, asset in made.items()
             }
-            inputs = at_hand.hashes
+            inputs = at_hand.inputs
             inputs |= {made[kind]: artifact.manifest.data_version for kind, artifact in sets.items()}
             if corpus is not None:
                 inputs["corpus"] = corpus.manifest.data_version

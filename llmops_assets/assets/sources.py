@@ -66,8 +66,11 @@ class SourcesAtHand(Generic[AnySource]):
         return cls(held, [facts_of(source, base_dir) for source in held if _is_read(source)])
 
     @property
-    def hashes(self) -> dict[str, str]:
-        """The content hash of each source, as inputs of a build: `source/<name>`, apart from the lane's own assets."""
+    def inputs(self) -> dict[str, str]:
+        """The content hash of each source as an input of the set, by `source/<name>`.
+
+        A source may be called what another input is called, such as `tokenizer`.
+        """
         return {f"source/{facts.source}": facts.content_hash for facts in self.facts}
 
     def summary(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinition:
@@ -43,7 +43,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 asset="thumbs_set",
                 spec=section,
                 inputs={
-                    **at_hand.hashes,
+                    **at_hand.inputs,
                     **eval_sets_input(eval_sets),
                     "tokenizer": file_sha256(tokenizer_file),
                     **card_input(recipe),

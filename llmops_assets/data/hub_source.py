@@ -16,7 +16,7 @@ from llmops_assets.data.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
-from llmops_assets.data.formats.texts import USUAL_CLASSES, class_of, parse_text
+from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.named_sets import AnyHubSource, resolved
@@ -32,6 +32,8 @@ from llmops_assets.data.source_specs import (
 from llmops_assets.data.splits import pick
 
 Row = dict[str, Any]
+# Columns that say of a row what it belongs to; they have no part in the draw.
+_TOLD = ("category", "class", "group")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHARD = re.compile(r"(?P<head>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?!\d)")
 
@@ -78,12 +80,12 @@ def read_hub_documents(source: HubTextSource, base_dir: Path) -> Iterator[Docume
     """Yield the texts in `source.column`."""
     for number, row in _rows(source, base_dir, source.column):
         try:
-            text = parse_text(row, key=source.column)
+            text, group = parse_text(row, key=source.column), optional_name(row, "group")
         except RecordError as error:
             yield _rejected(error, source, number, row)
             continue
         identity, origin = f"{source.name}/{number}", f"{source.dataset}/{source.split}:{number}"
-        yield Document(identity, text, source.name, origin, identity, source.license)
+        yield Document(identity, text, source.name, origin, group or identity, source.license)
 
 
 def read_hub_conversations(
@@ -93,7 +95,7 @@ def read_hub_conversations(
     source = resolved(source)
     for number, row in _rows(source, base_dir, source.column, source.class_key):
         try:
-            class_name = class_of(row, source.class_key)
+            class_name, group = class_of(row, source.class_key), optional_name(row, "group")
             if source.column is None:
                 layout, messages = parse_conversation(row, source.format)
             else:
@@ -102,7 +104,7 @@ def read_hub_conversations(
             yield _rejected(error, source, number, row)
             continue
         origin = f"{source.dataset}/{source.split}:{number}"
-        yield conversation_of(messages, layout, source.name, origin, class_name=class_name)
+        yield conversation_of(messages, layout, source.name, origin, group=group, class_name=class_name)
 
 
 def read_hub_comparisons(
@@ -139,7 +141,7 @@ def _rejected(error: RecordError, source: HubSource, number: int, row: Row) -> Q
 
 def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | None = None) -> Iterator[tuple[int, Row]]:
     """Yield (1-based number, row) of the rows to use: `max_records` of them, drawn by the hash of their content."""
-    loaded = _loaded(source, base_dir)
+    loaded = drawn = _loaded(source, base_dir)
     if column is not None:
         columns = {column: "column"} if also is None else {column: "column", also: "class_key"}
         for name, key in columns.items():
@@ -148,11 +150,12 @@ def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | Non
                     f"source '{source.name}': data set {source.dataset} has no column '{name}'; "
                     f"it has {loaded.column_names}. Set `{key}` to one of these"
                 )
-        usual = [name for name in USUAL_CLASSES if name in loaded.column_names and name not in columns]
-        loaded = loaded.select_columns([*columns, *(usual if also is None else [])])
+        drawn = loaded.select_columns(list(columns))
+        told = [name for name in _TOLD if name in loaded.column_names and name not in columns]
+        loaded = loaded.select_columns([*columns, *told])
     numbers: Any = range(len(loaded))
     if source.max_records is not None:
-        hashes = [_draw_key(row) for row in loaded]
+        hashes = [_draw_key(row) for row in drawn]
         numbers = pick(numbers, source.max_records, seed=0, key=lambda number: hashes[number])
     for number in numbers:
         yield number + 1, dict(loaded[number])

@@ -128,12 +128,12 @@ def read_pairs(
 
 
 def without_leaking_pairs(pairs: Sequence[SourcedPair], eval_items: Path, quarantine: Quarantine) -> list[SourcedPair]:
-    """Return the pairs that hold no item of the eval sets in `eval_items`; the others go to `quarantine`."""
+    """Return the pairs that hold no item of the eval sets in `eval_items`; others go to `quarantine`."""
     # numpy is for those who build, not for the code location, which imports this module.
     from llmops_assets.data.decontamination import EvalIndex, leaking_rows
 
-    kept: list[SourcedPair] = []
     leaks = leaking_rows([pair.to_row() for pair in pairs], EvalIndex.load(eval_items))
+    kept: list[SourcedPair] = []
     for pair, leak in zip(pairs, leaks, strict=True):
         if leak is None:
             kept.append(pair)

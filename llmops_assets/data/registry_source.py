@@ -1,9 +1,10 @@
 """Data sets of a LLaMA-Factory registry as sources: files or hub data sets, whose rows are read as the entry says."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import nsmallest
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from llmops_assets.data.file_sources import (
     MissingSourceError,
@@ -15,7 +16,7 @@ from llmops_assets.data.file_sources import (
 )
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
-from llmops_assets.data.formats.texts import parse_text
+from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.hub_source import hub_facts, pinned_hub, read_hub_rows
 from llmops_assets.data.jsonl import LONGEST_LINE, JsonLine, excerpt, raw_lines
 from llmops_assets.data.record_files import kind_of, open_binary, readable
@@ -104,10 +105,15 @@ def read_registry_conversations(
         name, record = row
         try:
             layout, messages = parse_conversation(record.value, "messages")
+            identity, group = optional_name(record.value, "id"), optional_name(record.value, "group")
+            class_name = class_of(record.value, None)
         except RecordError as error:
             yield rejected_row(source, name, record, error)
             continue
-        yield conversation_of(messages, layout, source.name, f"{name}:{record.line}")
+        origin = f"{name}:{record.line}"
+        yield conversation_of(
+            messages, layout, source.name, origin, identity=identity, group=group, class_name=class_name
+        )
 
 
 def read_registry_comparisons(
@@ -141,9 +147,17 @@ def registry_records(source: RegistrySource, base_dir: Path) -> Iterator[Row]:
             continue
         name, record = row
         try:
-            yield name, JsonLine(record.line, AS_RECORD[section](record.value, columns))
+            value = AS_RECORD[section](record.value, columns)
+            told = _told(record.value) if section == "sft_set" else {}
+            yield name, JsonLine(record.line, told | value)
         except RecordError as error:
             yield rejected_row(source, name, record, error)
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a row says of itself beside its columns, where that is text: a registry has no column for it."""
+    found = {key: row.get(key) for key in ("id", "group", "category", "class")}
+    return {key: value for key, value in found.items() if isinstance(value, str) and value.strip()}
 
 
 def rejected_row(source: RegistrySource, name: str, row: JsonLine, error: RecordError) -> QuarantinedRecord:

@@ -119,6 +119,11 @@ class ArtifactStore(dg.ConfigurableResource):
 
         Raises CorruptArtifact as `find` does.
         """
+        manifest = self.manifest_of_version(recipe, asset, data_version)
+        return None if manifest is None else self.find(recipe, asset, manifest.fingerprint)
+
+    def manifest_of_version(self, recipe: str, asset: str, data_version: str) -> Manifest | None:
+        """Return the manifest of an artifact with this data version, None if there is none; reads no other file."""
         fs, path = fsspec.core.url_to_fs(f"{self.root.rstrip('/')}/{recipe}/{asset}")
         fs.invalidate_cache()
         for file in sorted(str(found) for found in fs.glob(f"{path}/*/{MANIFEST}")):
@@ -127,7 +132,7 @@ class ArtifactStore(dg.ConfigurableResource):
             except ValidationError:
                 continue  # reported when it is asked for by its fingerprint
             if manifest.data_version == data_version:
-                return self.find(recipe, asset, manifest.fingerprint)
+                return manifest
         return None
 
     @contextmanager

@@ -34,6 +34,13 @@ def materialize(instance: dg.DagsterInstance, artifact: Artifact) -> None:
     instance.report_runless_asset_event(event)
 
 
+def test_a_set_that_no_materialization_names_is_found_in_the_store(store: ArtifactStore) -> None:
+    seen = publish(store, "corpus", "1" * 64, summary={"licenses": {"web": "CC-BY-NC-4.0"}})
+    adapter = publish(store, "cpt_adapter", "4" * 64, inputs={"corpus": seen.manifest.data_version})
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert licenses_behind(instance, store, [adapter.manifest]) == {"corpus/web": "CC-BY-NC-4.0"}
+
+
 def test_the_sets_that_an_adapter_saw_count_and_not_today_s(store: ArtifactStore) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         seen = publish(store, "corpus", "1" * 64, summary={"licenses": {"web": "CC-BY-NC-4.0"}})
@@ -52,7 +59,7 @@ def test_the_sets_that_an_adapter_saw_count_and_not_today_s(store: ArtifactStore
     assert found == {
         "corpus/web": "CC-BY-NC-4.0",
         "preference_set/own": "MIT OR Apache-2.0",
-        # No materialization has that version.
+        # Neither a materialization nor the store has that version.
         "sft_set@ffffffffffff": "unknown",
     }
     # A source that was under two licences is under both.

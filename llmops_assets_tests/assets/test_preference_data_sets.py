@@ -121,5 +121,6 @@ def test_pairs_about_an_eval_item_are_sealed_or_left_out(lane: OpenLane) -> None
     left_out = artifact.manifest.summary["data_sets"]["quarantined"]["contaminated"]
     assert left_out == artifact.manifest.summary["quarantined"]["contaminated"] > 5
     assert artifact.manifest.summary["data_sets"]["train"] == len(train)
+    assert artifact.manifest.summary["data_sets"]["pairs"] == {"pairs": 60 - left_out}
     refused = [row for row in rows(artifact.folder / "quarantine.jsonl") if row["reason"] == "contaminated"]
     assert len(refused) == left_out and all("holds eval item own/" in row["detail"] for row in refused)

@@ -22,7 +22,7 @@ def build(folder: Path, tokenizer_file: Path) -> DataSetSummary:
     rows = {
         "self_instruct": [row(number, "self_instruct") for number in range(40)],
         "grounded": [
-            row(number, "grounded", split="heldout" if number < 5 else "train", license="CC0-1.0")
+            row(number, "grounded", split="heldout" if number < 5 else "train", license="CC0-1.0 OR MIT-0")
             for number in range(20)
         ],
     }
@@ -46,7 +46,7 @@ def test_generated_rows_are_guarded_split_and_counted_by_generator(tmp_path: Pat
     assert {each["id"] for each in heldout if each["source"] == "asked"} == {f"asked/{number}" for number in range(5)}
     assert any(each["source"] == "made" for each in heldout)
     assert summary.generators == {"m@host": 60}
-    assert summary.licenses == {"made": "MIT", "asked": "CC0-1.0 AND MIT"}
+    assert summary.licenses == {"made": "MIT", "asked": "(CC0-1.0 OR MIT-0) AND MIT"}
     assert summary.counts["neutralized_markers"] == 60
     assert heldout[0]["origin"].startswith(("self_instruct/rows.jsonl:", "grounded/rows.jsonl:"))
 

@@ -159,3 +159,12 @@ def test_a_weight_says_nothing_about_what_is_read(folder: Path) -> None:
     weighted = source.model_copy(update={"weight": 2.0, "max_repeats": 3})
     assert source_hash(weighted, folder) == source_hash(source, folder)
     assert source_hash(source.model_copy(update={"class_key": "prompt_id"}), folder) != source_hash(source, folder)
+
+
+def test_rows_keep_class_and_group_beside_the_column_of_turns(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    row = {"messages": turns, "category": "open", "group": "one"}
+    (tmp_path / "set" / "train.jsonl").write_text(json.dumps(row) + "\n")
+    [record] = read_sft_source(HubConversationsSource(name="chat", dataset="set", column="messages"), tmp_path)
+    assert isinstance(record, Conversation) and (record.class_name, record.group) == ("open", "one")

@@ -102,6 +102,6 @@ def test_pairs_that_hold_an_eval_item_are_not_trained_on(tmp_path: Path) -> None
     quarantine = Quarantine()
     assert without_leaking_pairs(pairs, tmp_path / "items.jsonl", quarantine) == [pairs[1]]
     assert [(r.source, r.origin_file, r.line, str(r.reason)) for r in quarantine.records] == [
-        ("pairs", "pairs.json", 2, "contaminated")
+        ("pairs", "pairs.json", 2, "contaminated"),
     ]
     assert "holds eval item x/1" in next(quarantine.records).detail

@@ -252,3 +252,13 @@ def test_a_registry_that_is_not_there_or_broken_is_named_with_its_line(recipes: 
     with pytest.raises(MissingSourceError, match="`revision` is that of a hub data set"):
         (recipes.parent / "data" / "dataset_info.json").write_text(json.dumps(REGISTRY))
         chats(recipes, "alpaca", revision="c" * 40)
+
+
+def test_rows_of_conversations_keep_id_group_and_class(tmp_path: Path) -> None:
+    (tmp_path / "info.json").write_text(json.dumps({"own": {"file_name": "own.json"}}))
+    row = {"instruction": "Add.", "output": "3", "id": "a", "group": "sums", "category": "maths"}
+    (tmp_path / "own.json").write_text(json.dumps([row, row | {"id": 7}]))
+    source = RegistryConversationsSource(name="own", file="info.json", dataset="own")
+    first, second = (record for record in read_sft_source(source, tmp_path) if isinstance(record, Conversation))
+    assert (first.id, first.group, first.class_name) == ("own/a", "sums", "maths")
+    assert second.id != "own/7" and second.group == "sums"
