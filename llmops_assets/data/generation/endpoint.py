@@ -166,6 +166,12 @@ def _key_of(spec: EndpointSpec) -> str | None:
         raise EndpointError(
             f"{spec.base_url}: the environment variable {spec.api_key_env} (api_key_env) is not set; put the key there"
         )
+    if not (key.isascii() and key.isprintable()):
+        # A header with it would be refused in a message that shows it.
+        raise EndpointError(
+            f"{spec.base_url}: the environment variable {spec.api_key_env} (api_key_env) holds a line break or another "
+            "character that no key has; put the key alone there"
+        )
     return key
 
 

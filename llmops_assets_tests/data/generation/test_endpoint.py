@@ -56,6 +56,15 @@ def test_a_key_that_is_not_there_is_named_before_anything_is_asked(monkeypatch: 
         EndpointGenerator(EndpointSpec(base_url="http://127.0.0.1:1/v1", model="m", api_key_env="SOME_KEY"))
 
 
+@pytest.mark.parametrize("end", ["\nX-Other: 1", "\r\nrest", "\u00e9", "\x00"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # os.environ cannot hold the NUL character, so the mapping itself is replaced.
+    monkeypatch.setattr("os.environ", {"SOME_KEY": CANARY + end})
+    with pytest.raises(EndpointError, match="SOME_KEY") as caught:
+        EndpointGenerator(EndpointSpec(base_url="http://127.0.0.1:1/v1", model="m", api_key_env="SOME_KEY"))
+    assert CANARY not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
