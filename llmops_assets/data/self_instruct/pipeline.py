@@ -28,6 +28,7 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason
+from llmops_assets.data.remote_files import without_secrets
 from llmops_assets.data.self_instruct import prompts
 from llmops_assets.data.self_instruct.instance_filters import sift
 from llmops_assets.data.self_instruct.instruction_filters import reason_to_reject
@@ -90,7 +91,7 @@ class _SelfInstruct:
                 self.quarantine.add(record)
         if len(self._pool.entries) < spec.human_examples:
             raise TooFewSeeds(
-                f"instructions.seeds: {spec.seeds.pattern} holds {len(self._pool.entries)} seeds that can be used, and "
+                f"instructions.seeds: {without_secrets(spec.seeds.pattern)} holds {len(self._pool.entries)} seeds that can be used, and "
                 f"a prompt shows human_examples = {spec.human_examples}; add seeds, or lower human_examples"
             )
         self._counts["seeds"] = len(self._pool.entries)
