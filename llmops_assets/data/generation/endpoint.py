@@ -149,6 +149,8 @@ class EndpointGenerator:
             session = self._idle.pop()
         except IndexError:
             session = requests.Session()
+            # A proxy of the environment would read the key and the prompts of plain http; https it only tunnels.
+            session.trust_env = self._url.startswith("https:")
         try:
             return session.post(
                 self._url, json=body, auth=_Key(self._secret), timeout=self._spec.timeout_seconds, allow_redirects=False

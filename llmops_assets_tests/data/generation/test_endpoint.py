@@ -51,6 +51,15 @@ def test_without_a_named_key_none_is_sent_not_even_that_of_netrc(monkeypatch: py
     assert server.keys == [None]
 
 
+def test_plain_http_goes_through_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with chat_server(lambda body, before: Reply("fine")) as server:
+        assert completed(generator(server, [], max_retries=0))[0].text == "fine"
+
+
 def test_a_key_that_is_not_there_is_named_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_KEY", raising=False)
     with pytest.raises(EndpointError, match="SOME_KEY"):
