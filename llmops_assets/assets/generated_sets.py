@@ -21,7 +21,7 @@ from llmops_assets.settings import configs_dir, generation_cache
 from llmops_assets.training.digests import file_sha256
 from llmops_assets.training.distillation.specs import TeacherSpec
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 INSTRUCTIONS, GROUNDED_PAIRS = "instructions", "grounded_pairs"
 # Nested sections, which the launchpad cannot edit.
 _OF_THE_RECIPE = frozenset(

@@ -155,7 +155,10 @@ class _SelfInstruct:
             return []
         accepted: list[Instruction] = []
         for number, text in enumerate(items, 1):
-            if completion.finish == "length" and number == len(items):
+            if number > self._spec.new_per_prompt:
+                verdict = Reason.NOT_ASKED_FOR, f"the prompt asks for new_per_prompt = {self._spec.new_per_prompt}"
+                self._reject(request, number, verdict, text)
+            elif completion.finish == "length" and number == len(items):
                 # Alone in its response it counts as a try, or nothing would stop a generator that writes only such.
                 verdict = Reason.TRUNCATED, "max_tokens cut the response in it"
                 self._reject(request, number, verdict, text, rate=0 if number == 1 else None)
@@ -201,6 +204,11 @@ class _SelfInstruct:
             shown = f"{instruction.text} | {instance.input} | {instance.output}"
             self._reject(instruction.request, 0, (reason, f"{instruction.id}: {detail}"), shown, rate=1)
         for number, instance in enumerate(kept, 1):
+            if number > self._spec.max_instances:
+                detail = f"{instruction.id}: the prompt asks for max_instances = {self._spec.max_instances}"
+                shown = f"{instruction.text} | {instance.input} | {instance.output}"
+                self._reject(instruction.request, 0, (Reason.NOT_ASKED_FOR, detail), shown)
+                continue
             self._rates[1].note(True)
             self._counts["instance_tries"] += 1
             self.rows.append(self._row(instruction, number, instance, classification))
@@ -216,6 +224,7 @@ class _SelfInstruct:
             "is_classification": classification,
             "generator": self._spec.generator.label,
             "generator_license": self._spec.generator_license,
+            "license": self._spec.seeds.license,
             "prompt_sha256": instruction.request.prompt_hash,
             "seed": self._spec.seed,
             "round": instruction.round,
@@ -244,7 +253,7 @@ class _SelfInstruct:
             counts={**self._counts, "rounds": self._round, "rows": len(self.rows)},
             rejected=self.quarantine.by_reason(),
             generators={self._spec.generator.label: len(self.rows)},
-            licenses=[self._spec.generator_license],
+            licenses=sorted({self._spec.generator_license, self._spec.seeds.license}),
             spent=spent_by(self._asker),
             rouge_bands=rouge_bands(instruction.nearest_seed.rouge for instruction in self._accepted),
             first_words=common,
