@@ -194,7 +194,7 @@ def test_what_may_be_a_secret_is_not_shown_in_the_message_about_it(tmp_path: Pat
     recipe = tmp_path / "canary.yaml"
     generator = f"instructions:\n  generator: {{kind: endpoint, {wrong}}}\n  seeds: {{pattern: s.jsonl}}\n"
     recipe.write_text(f"name: canary\n{generator}")
-    with pytest.raises(RecipeError, match="(base_url|api_key_env): ") as caught:
+    with pytest.raises(RecipeError, match=r"(base_url|api_key_env): ") as caught:
         load_recipe(recipe)
     assert "sk-canary" not in str(caught.value)
 

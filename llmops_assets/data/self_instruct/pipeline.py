@@ -90,8 +90,9 @@ class _SelfInstruct:
             else:
                 self.quarantine.add(record)
         if len(self._pool.entries) < spec.human_examples:
+            where = without_secrets(spec.seeds.pattern)
             raise TooFewSeeds(
-                f"instructions.seeds: {without_secrets(spec.seeds.pattern)} holds {len(self._pool.entries)} seeds that can be used, and "
+                f"instructions.seeds: {where} holds {len(self._pool.entries)} seeds that can be used, and "
                 f"a prompt shows human_examples = {spec.human_examples}; add seeds, or lower human_examples"
             )
         self._counts["seeds"] = len(self._pool.entries)
