@@ -285,6 +285,10 @@ def _unread_key(location: tuple[str, ...], sentence: str, value: object) -> Init
     return InitErrorDetails(type=kind, loc=location, input=value)
 
 
+_MAY_HOLD_SECRETS = ("base_url", "api_key_env")
+"""Keys where people put a password or the key itself by mistake; a message must not repeat it."""
+
+
 def _problem(path: Path, root: yaml.Node | None, error: dict[str, Any]) -> str:
     location = [part for part in error["loc"]]
     key = ".".join(str(part) for part in location) or "(whole file)"
@@ -292,8 +296,10 @@ def _problem(path: Path, root: yaml.Node | None, error: dict[str, Any]) -> str:
         advice = "unknown key; correct its spelling or remove it"
     elif error["type"] == "missing":
         advice = "is required; add it"
+    elif isinstance(error["input"], dict) or (location and location[-1] in _MAY_HOLD_SECRETS):
+        advice = error["msg"]
     else:
-        advice = f"{error['msg']} (found {error['input']!r})" if not isinstance(error["input"], dict) else error["msg"]
+        advice = f"{error['msg']} (found {error['input']!r})"
     return f"{path}:{_line_of(root, location)}: {key}: {advice}"
 
 

@@ -183,6 +183,22 @@ def test_rows_that_a_model_writes_need_a_section_that_says_how() -> None:
             Recipe.model_validate({key: value for key, value in lane.items() if key != left_out})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "base_url: 'https://user:sk-canary@host/v1', model: m",
+        "base_url: 'https://host/v1', model: m, api_key_env: sk-canary",
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown_in_the_message_about_it(tmp_path: Path, wrong: str) -> None:
+    recipe = tmp_path / "canary.yaml"
+    generator = f"instructions:\n  generator: {{kind: endpoint, {wrong}}}\n  seeds: {{pattern: s.jsonl}}\n"
+    recipe.write_text(f"name: canary\n{generator}")
+    with pytest.raises(RecipeError, match=r"(base_url|api_key_env): ") as caught:
+        load_recipe(recipe)
+    assert "sk-canary" not in str(caught.value)
+
+
 def test_a_local_generator_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "models" / "writer").mkdir(parents=True)
     recipe = tmp_path / "recipes" / "lane.yaml"

@@ -13,7 +13,7 @@ from llmops_assets.assets.previews import counts_table, example_rows, histogram_
 from llmops_assets.data.generation.generated_set import ROWS_FILE, GeneratedSetSummary
 from llmops_assets.data.generation.specs import GenerationSpec, GroundedSpec, InstructionsSpec, LocalSpec
 from llmops_assets.data.sources import source_hash
-from llmops_assets.evaluation.data_generation import DataGenerationJob, GroundedTask, SelfInstructTask
+from llmops_assets.evaluation.data_generation import RESULT_FILE, DataGenerationJob, GroundedTask, SelfInstructTask
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.trainer import Trainer
@@ -21,7 +21,7 @@ from llmops_assets.settings import configs_dir, generation_cache
 from llmops_assets.training.digests import file_sha256
 from llmops_assets.training.distillation.specs import TeacherSpec
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 INSTRUCTIONS, GROUNDED_PAIRS = "instructions", "grounded_pairs"
 # Nested sections, which the launchpad cannot edit.
 _OF_THE_RECIPE = frozenset(
@@ -135,7 +135,7 @@ def _generated(
             model=model,
             cache_dir=generation_cache(),
             output_dir=slot.output,
-            result_file=slot.scratch / "generation.json",
+            result_file=slot.scratch / RESULT_FILE,
         )
         return Built(summary=trainer.generate_data(job, folder=slot.scratch, on_line=print).model_dump(mode="json"))
 

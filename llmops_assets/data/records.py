@@ -69,6 +69,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     NO_ROOM = "no_room"
     NO_BUDGET = "no_budget"
+    NOT_ASKED_FOR = "not_asked_for"
     NOT_IN_TEXT = "not_in_text"
     UNANSWERABLE = "unanswerable"
 
@@ -116,6 +117,7 @@ _UNWANTED = frozenset(
         Reason.REFUSED,
         Reason.NO_ROOM,
         Reason.NO_BUDGET,
+        Reason.NOT_ASKED_FOR,
         Reason.NOT_IN_TEXT,
         Reason.UNANSWERABLE,
     }

@@ -46,8 +46,11 @@ _SPEAKING = (
     r"(?:i was|i am|model|assistant|ai) (?:made|built|created|developed|designed|trained) by(?: the team at)?",
     r"(?:model|assistant|ai)(?: named| called| from| by| of)",
 )
+# Scripts written without spaces (Thai, Lao, Khmer, kana, Han), next to which a Latin name is still a name.
+_UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # A version label with more behind it (v1.0.3) names something else.
-_AROUND = (r"(?<![\w.])", r"(?!\w)(?!\.\d)")
+_BEFORE = rf"(?:(?<![\w.])|(?<=[{_UNSPACED}]))"
+_AFTER = rf"(?:(?!\w)|(?=[{_UNSPACED}]))(?!\.\d)"
 
 
 class IdentityNames:
@@ -73,8 +76,7 @@ class IdentityNames:
         named = [re.escape(_folded(name)) for name in own if name.strip()]
         alone = "|".join([*sorted(named, key=len, reverse=True), *_VERSIONED, *_MODELS, *_VENDORS])
         spoken = f"(?:{'|'.join(_SPEAKING)}) (?P<spoken>{'|'.join(_AMBIGUOUS)})"
-        before, after = _AROUND
-        self._pattern = re.compile(f"{before}(?:(?P<alone>{alone})|{spoken}){after}")
+        self._pattern = re.compile(f"{_BEFORE}(?:(?P<alone>{alone})|{spoken}){_AFTER}")
         self._allowed = tuple(_folded(name) for name in allowed if name.strip())
 
     def found_in(self, text: str) -> set[str]:

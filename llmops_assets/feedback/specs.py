@@ -59,12 +59,12 @@ class VoteQualitySpec(BaseModel):
     min_raters: int = Field(default=3, gt=0, description="Fewer real raters than this are INCONCLUSIVE.")
     min_alpha: float = Field(default=0.2, ge=-1, lt=1, description="Krippendorff's alpha must be above this.")
     max_position_deviation: float = Field(
-        default=0.1, gt=0, le=0.5, description="How far from one half the share of votes for the left side may be."
+        default=0.1, gt=0, lt=0.5, description="How far from one half the share of votes for the left side may be."
     )
     max_length_deviation: float = Field(
         default=0.25,
         gt=0,
-        le=0.5,
+        lt=0.5,
         description="The same for the longer answer: above 0.75, length alone nearly decides.",
     )
     max_identity_share: float = Field(

@@ -1,7 +1,7 @@
 """Any server that speaks OpenAI's chat-completions API, as a generator."""
 
 import os
-import time
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -52,8 +52,11 @@ class _Key(AuthBase):
 class EndpointGenerator:
     """Asks `<base_url>/chat/completions`, `concurrency` requests at a time. Follows no redirects."""
 
-    def __init__(self, spec: EndpointSpec, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Take the key from the environment; raises EndpointError if it is not there."""
+    def __init__(self, spec: EndpointSpec, *, sleep: Callable[[float], None] | None = None) -> None:
+        """Take the key from the environment; raises EndpointError if it is not there.
+
+        `sleep` waits before a further try; without it, the wait ends early when another request has failed for good.
+        """
         self._spec = spec
         self._sleep = sleep
         self._secret = _key_of(spec)
@@ -66,14 +69,15 @@ class EndpointGenerator:
         return canonical_json(self._spec.identity())
 
     def complete(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Completion]]:
-        """Yield completions as they arrive. After a failure those under way are still waited for and yielded.
+        """Yield completions as they arrive. After a failure those under way are waited for, but not tried again.
 
         Raises EndpointError: the server refuses a request, or does not answer well after all tries.
         """
         failure: BaseException | None = None
+        ended = threading.Event()
         with ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="endpoint") as pool:
             places: dict[Future[Completion], int] = {
-                pool.submit(self._answer, request): index for index, request in enumerate(requests)
+                pool.submit(self._answer, request, ended): index for index, request in enumerate(requests)
             }
             try:
                 for future in as_completed(places):
@@ -83,13 +87,15 @@ class EndpointGenerator:
                         yield places[future], future.result()
                     elif failure is None:
                         failure = error
+                        ended.set()
                         _cancel(places)
             finally:
+                ended.set()
                 _cancel(places)
         if failure is not None:
             raise failure
 
-    def _answer(self, request: ChatRequest) -> Completion:
+    def _answer(self, request: ChatRequest, ended: threading.Event) -> Completion:
         for attempt in range(self._spec.max_retries + 1):
             try:
                 return self._try(request)
@@ -99,18 +105,20 @@ class EndpointGenerator:
                         f"{self._url}: {problem}, after {attempt + 1} tries. What was answered is kept; materialize "
                         "again to go on, or lower concurrency, or raise max_retries or timeout_seconds"
                     ) from None
-                wait = problem.wait
-                if wait is None:
-                    # Requests that failed together do not come back together.
-                    jitter = draw(attempt, request.prompt_hash)
-                    wait = min(_LONGEST_BACKOFF, 2.0**attempt) * (0.5 + jitter / 2)
-                elif wait > LONGEST_WAIT:
+                # Requests that failed together do not come back together.
+                jitter = draw(attempt, request.prompt_hash)
+                # The server may ask for more; asked for nothing, or for a time that is past, backoff goes on.
+                wait = max(problem.wait or 0.0, min(_LONGEST_BACKOFF, 2.0**attempt) * (0.5 + jitter / 2))
+                if wait > LONGEST_WAIT:
                     raise EndpointError(
                         f"{self._url}: {problem}, and asks to wait {wait:.0f} s; what was answered is kept, "
                         "materialize again then"
                     ) from None
-                self.retries += 1
-                self._sleep(wait)
+                if not ended.is_set():
+                    self.retries += 1
+                    (self._sleep or ended.wait)(wait)
+                if ended.is_set():
+                    raise EndpointError(f"{self._url}: {problem}; not tried again after another failure") from None
         raise AssertionError("the loop returns or raises")
 
     def _try(self, request: ChatRequest) -> Completion:
@@ -141,6 +149,8 @@ class EndpointGenerator:
             session = self._idle.pop()
         except IndexError:
             session = requests.Session()
+            # A proxy of the environment would read the key and the prompts of plain http; https it only tunnels.
+            session.trust_env = self._url.startswith("https:")
         try:
             return session.post(
                 self._url, json=body, auth=_Key(self._secret), timeout=self._spec.timeout_seconds, allow_redirects=False
@@ -165,6 +175,12 @@ def _key_of(spec: EndpointSpec) -> str | None:
     if not key:
         raise EndpointError(
             f"{spec.base_url}: the environment variable {spec.api_key_env} (api_key_env) is not set; put the key there"
+        )
+    if not (key.isascii() and key.isprintable()):
+        # A header with it would be refused in a message that shows it.
+        raise EndpointError(
+            f"{spec.base_url}: the environment variable {spec.api_key_env} (api_key_env) holds a line break or another "
+            "character that no key has; put the key alone there"
         )
     return key
 

@@ -25,6 +25,9 @@ class ResponseCache:
     def put(self, key: str, generator: str, request: ChatRequest, completion: Completion) -> None:
         """Keep a response, with its request for people who want to know what was asked."""
         entry = {"generator": generator, "request": request.to_row(), "completion": completion.to_row()}
+        # Prompts may hold what the corpus or the seeds hold: the folder is closed to others before a file is in it.
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
         write_json(self._file(key), entry)
 
     def _file(self, key: str) -> Path:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from llmops_assets.data.normalize import comparison_key
+from llmops_assets.data.normalize import comparison_key, normalize_text
 from llmops_assets.data.records import Reason
 from llmops_assets.data.self_instruct.parsing import Instance
 
@@ -43,7 +43,7 @@ def sift(
 def _verdict(instance: Instance) -> tuple[Reason, str] | None:
     if not instance.output:
         return Reason.EMPTY, "has no output"
-    if comparison_key(instance.input) == comparison_key(instance.output):
+    if normalize_text(instance.input).strip() == normalize_text(instance.output).strip():
         return Reason.INPUT_IS_OUTPUT, "the output is the input again"
     for name, text in (("input", instance.input), ("output", instance.output)):
         if text.endswith((":", "\uff1a")):

@@ -28,6 +28,7 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason
+from llmops_assets.data.remote_files import without_secrets
 from llmops_assets.data.self_instruct import prompts
 from llmops_assets.data.self_instruct.instance_filters import sift
 from llmops_assets.data.self_instruct.instruction_filters import reason_to_reject
@@ -89,8 +90,9 @@ class _SelfInstruct:
             else:
                 self.quarantine.add(record)
         if len(self._pool.entries) < spec.human_examples:
+            where = without_secrets(spec.seeds.pattern)
             raise TooFewSeeds(
-                f"instructions.seeds: {spec.seeds.pattern} holds {len(self._pool.entries)} seeds that can be used, and "
+                f"instructions.seeds: {where} holds {len(self._pool.entries)} seeds that can be used, and "
                 f"a prompt shows human_examples = {spec.human_examples}; add seeds, or lower human_examples"
             )
         self._counts["seeds"] = len(self._pool.entries)
@@ -154,7 +156,10 @@ class _SelfInstruct:
             return []
         accepted: list[Instruction] = []
         for number, text in enumerate(items, 1):
-            if completion.finish == "length" and number == len(items):
+            if number > self._spec.new_per_prompt:
+                verdict = Reason.NOT_ASKED_FOR, f"the prompt asks for new_per_prompt = {self._spec.new_per_prompt}"
+                self._reject(request, number, verdict, text)
+            elif completion.finish == "length" and number == len(items):
                 # Alone in its response it counts as a try, or nothing would stop a generator that writes only such.
                 verdict = Reason.TRUNCATED, "max_tokens cut the response in it"
                 self._reject(request, number, verdict, text, rate=0 if number == 1 else None)
@@ -200,6 +205,11 @@ class _SelfInstruct:
             shown = f"{instruction.text} | {instance.input} | {instance.output}"
             self._reject(instruction.request, 0, (reason, f"{instruction.id}: {detail}"), shown, rate=1)
         for number, instance in enumerate(kept, 1):
+            if number > self._spec.max_instances:
+                detail = f"{instruction.id}: the prompt asks for max_instances = {self._spec.max_instances}"
+                shown = f"{instruction.text} | {instance.input} | {instance.output}"
+                self._reject(instruction.request, 0, (Reason.NOT_ASKED_FOR, detail), shown)
+                continue
             self._rates[1].note(True)
             self._counts["instance_tries"] += 1
             self.rows.append(self._row(instruction, number, instance, classification))
@@ -215,6 +225,7 @@ class _SelfInstruct:
             "is_classification": classification,
             "generator": self._spec.generator.label,
             "generator_license": self._spec.generator_license,
+            "license": self._spec.seeds.license,
             "prompt_sha256": instruction.request.prompt_hash,
             "seed": self._spec.seed,
             "round": instruction.round,
@@ -243,7 +254,7 @@ class _SelfInstruct:
             counts={**self._counts, "rounds": self._round, "rows": len(self.rows)},
             rejected=self.quarantine.by_reason(),
             generators={self._spec.generator.label: len(self.rows)},
-            licenses=[self._spec.generator_license],
+            licenses=sorted({self._spec.generator_license, self._spec.seeds.license}),
             spent=spent_by(self._asker),
             rouge_bands=rouge_bands(instruction.nearest_seed.rouge for instruction in self._accepted),
             first_words=common,

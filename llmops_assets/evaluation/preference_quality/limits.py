@@ -34,6 +34,9 @@ _ADVICE: dict[QualityRule, str] = {
 }
 
 
+_WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS, None)
+
+
 class Finding(Figures):
     """One limit, what was measured against it, and the answer. `verdict` is None where the limit does not apply."""
 
@@ -75,10 +78,13 @@ def _rater_share(figures: PreferenceFigures, limits: VoteQualitySpec) -> Finding
     largest = deciding[0]
     share = largest.share_of_pairs or 0.0
     raters = f"{len(deciding)} raters" if len(deciding) > 1 else "one rater"
-    told = f"{largest.pairs} of {sum(rater.pairs for rater in deciding)} pairs ({share:.0%}) are those of "
+    pairs = sum(rater.pairs for rater in deciding)
+    told = f"{largest.pairs} of {pairs} pairs ({share:.0%}) are those of "
     told += f"{largest.rater[:6]}; {raters} in all"
     if len(deciding) < limits.min_raters:
         return _finding("rater_share", limits, Verdict.INCONCLUSIVE, told, wanted)
+    if pairs < limits.min_examples:
+        return _finding("rater_share", limits, Verdict.INCONCLUSIVE, told + _few(pairs, limits), wanted)
     return _finding("rater_share", limits, _at_most(share, limits.max_rater_share), told, wanted)
 
 
@@ -107,14 +113,19 @@ def _length_bias(figures: PreferenceFigures, limits: VoteQualitySpec) -> Finding
 
 
 def _data_set_length_bias(figures: PreferenceFigures, limits: VoteQualitySpec) -> Finding:
-    """Judge the data set that is furthest from one half."""
+    """Return the worst verdict of a data set, and of those with it the one that is furthest from one half."""
     measured = [entry for entry in figures.data_sets if entry.longer.estimate is not None]
     if not measured:
         wanted = "for pairs of data sets"
         return _finding("data_set_length_bias", limits, None, "the set has no pairs of data sets", wanted)
-    worst = max(measured, key=lambda entry: abs((entry.longer.estimate or 0.5) - 0.5))
-    what = f"the longer, in {worst.source}"
-    return _habit("data_set_length_bias", what, worst.longer, limits.max_length_deviation, limits)
+    measured.sort(key=lambda entry: -abs((entry.longer.estimate or 0.0) - 0.5))
+    findings = [
+        _habit(
+            "data_set_length_bias", f"the longer, in {entry.source}", entry.longer, limits.max_length_deviation, limits
+        )
+        for entry in measured
+    ]
+    return min(findings, key=lambda finding: _WORST_FIRST.index(finding.verdict))
 
 
 def _identity_leaks(figures: PreferenceFigures, limits: VoteQualitySpec) -> Finding:

@@ -113,3 +113,11 @@ def test_a_budget_of_tokens_ends_after_the_batch_that_uses_it_up(tmp_path: Path)
     limited.ask(requests("a", "b"))
     assert limited.exhausted == "30 tokens are used, and max_tokens is 20"
     assert limited.ask(requests("c")) == []
+
+
+def test_cached_prompts_are_closed_to_other_users(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o755)
+    request = ChatRequest((Message("user", "private"),), SamplingSpec(), seed=7)
+    ResponseCache(folder).put("abcd", "m", request, Completion("fine", "stop", 1, 1))
+    assert folder.stat().st_mode & 0o777 == 0o700

@@ -1,5 +1,6 @@
 """An endpoint that fails in every way it can, through a real server."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -50,10 +51,28 @@ def test_without_a_named_key_none_is_sent_not_even_that_of_netrc(monkeypatch: py
     assert server.keys == [None]
 
 
+def test_plain_http_goes_through_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with chat_server(lambda body, before: Reply("fine")) as server:
+        assert completed(generator(server, [], max_retries=0))[0].text == "fine"
+
+
 def test_a_key_that_is_not_there_is_named_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_KEY", raising=False)
     with pytest.raises(EndpointError, match="SOME_KEY"):
         EndpointGenerator(EndpointSpec(base_url="http://127.0.0.1:1/v1", model="m", api_key_env="SOME_KEY"))
+
+
+@pytest.mark.parametrize("end", ["\nX-Other: 1", "\r\nrest", "\u00e9", "\x00"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # os.environ cannot hold the NUL character, so the mapping itself is replaced.
+    monkeypatch.setattr("os.environ", {"SOME_KEY": CANARY + end})
+    with pytest.raises(EndpointError, match="SOME_KEY") as caught:
+        EndpointGenerator(EndpointSpec(base_url="http://127.0.0.1:1/v1", model="m", api_key_env="SOME_KEY"))
+    assert CANARY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +113,32 @@ def test_retry_after_is_honoured(form: str) -> None:
     with chat_server(script) as server:
         completed(generator(server, waits))
     assert len(waits) == 1 and 6 <= waits[0] <= 8
+
+
+@pytest.mark.parametrize("value", ["0", "Thu, 01 Jan 2015 00:00:00 GMT"])
+def test_a_retry_after_that_is_over_does_not_switch_backoff_off(value: str) -> None:
+    waits: list[float] = []
+
+    def script(body: Body, before: int) -> Reply:
+        return Reply(status=429, headers={"Retry-After": value}) if before < 2 else Reply("fine")
+
+    with chat_server(script) as server:
+        completed(generator(server, waits))
+    assert 0.5 <= waits[0] <= 1.0 <= waits[1] <= 2.0
+
+
+def test_after_a_refusal_no_other_request_waits_for_a_further_try() -> None:
+    def script(body: Body, before: int) -> Reply:
+        refused = body["messages"][0]["content"] == "question 1"
+        return Reply(status=401, delay=0.2) if refused else Reply(status=503, headers={"Retry-After": "60"})
+
+    with chat_server(script) as server:
+        spec = EndpointSpec(base_url=server.base_url, model="m", concurrency=2)
+        began = time.monotonic()
+        with pytest.raises(EndpointError, match="status 401"):
+            list(EndpointGenerator(spec).complete(requests(2)))
+    assert time.monotonic() - began < 30
+    assert len(server.asked) == 2
 
 
 def test_a_server_that_wants_an_hour_is_not_waited_for() -> None:

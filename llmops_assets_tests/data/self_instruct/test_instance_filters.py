@@ -15,7 +15,7 @@ def sifted(
 
 def test_broken_instances_are_rejected_for_what_is_wrong_with_them() -> None:
     kept, reasons = sifted(
-        ("a b", "A  B"), ("x", ""), ("y", "The answer is:"), ("list:", "one"), ("good", "better"), ("good", " Better ")
+        ("a b", " a b "), ("x", ""), ("y", "The answer is:"), ("list:", "one"), ("good", "better"), ("good", " Better ")
     )
     assert kept == [("good", "better")]
     assert reasons == [
@@ -25,6 +25,10 @@ def test_broken_instances_are_rejected_for_what_is_wrong_with_them() -> None:
         Reason.UNFINISHED,
         Reason.EXACT_DUPLICATE,
     ]
+
+
+def test_a_task_that_changes_letter_case_or_spaces_gives_the_input_in_another_form() -> None:
+    assert sifted(("hello", "HELLO"), ("a  b", "a b")) == ([("hello", "HELLO"), ("a  b", "a b")], [])
 
 
 def test_different_outputs_for_one_input_are_all_rejected_and_other_inputs_stay() -> None:

@@ -112,7 +112,8 @@ def instead(what: str, reply: Callable[[Body], Reply]) -> Script:
 
 def test_rows_say_what_they_are_and_where_they_come_from(make_build: MakeBuild) -> None:
     with chat_server(writer) as server:
-        build = make_build("a", server, generator_license="Apache-2.0")
+        seeds = {"pattern": "seeds.jsonl", "license": "CC-BY-4.0"}
+        build = make_build("a", server, generator_license="Apache-2.0", seeds=seeds)
         summary = build.run()
     rows = build.rows()
     assert summary["stopped"] == f"there are {len(rows)} rows, and the target is 40"
@@ -120,15 +121,27 @@ def test_rows_say_what_they_are_and_where_they_come_from(make_build: MakeBuild) 
     for row in rows:
         assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
         assert (row["generator"], row["generator_license"]) == ("m@model.example", "Apache-2.0")
+        assert row["license"] == "CC-BY-4.0"
         assert row["nearest_seed"]["rouge_l"] <= row["nearest"]["rouge_l"] < 0.7
         assert row["nearest_seed"]["id"].startswith("s")
     assert {row["is_classification"] for row in rows} == {True, False}
     assert summary["generators"] == {"m@model.example": len(rows)}
+    assert summary["licenses"] == ["Apache-2.0", "CC-BY-4.0"]
     assert sum(summary["rouge_bands"].values()) == summary["counts"]["instructions"]
     assert summary["counts"]["instruction_tries"] == 8 * 4 * summary["counts"]["rounds"]
     tried = summary["counts"]["instruction_tries"] + summary["counts"]["instance_tries"]
     assert sum(summary["rejected"].values()) == len(build.rows("quarantine.jsonl"))
     assert tried == summary["counts"]["instructions"] + len(rows) + sum(summary["rejected"].values())
+
+
+def test_what_is_beyond_what_was_asked_for_is_quarantined(make_build: MakeBuild) -> None:
+    with chat_server(writer) as server:
+        build = make_build("a", server, new_per_prompt=5, max_instances=1)
+        summary = build.run()
+    surplus = [row["detail"] for row in build.rows("quarantine.jsonl") if row["reason"] == "not_asked_for"]
+    assert sum("new_per_prompt = 5" in detail for detail in surplus) == 3 * 4 * summary["counts"]["rounds"]
+    assert sum("max_instances = 1" in detail for detail in surplus) == summary["counts"]["classifications"] > 0
+    assert all(row["id"].endswith("/1") for row in build.rows())
 
 
 def test_classifications_are_asked_for_the_label_first_and_other_tasks_for_the_input(make_build: MakeBuild) -> None:
