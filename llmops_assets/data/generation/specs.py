@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llmops_assets.data.licenses import UNKNOWN, License
 from llmops_assets.data.source_specs import FilesSource
 
 # Words of tasks that a language model cannot do, or that ask for what a text cannot hold (Wang et al. 2022).
@@ -39,7 +40,9 @@ class EndpointSpec(BaseModel):
     api_key_env: str | None = Field(
         default=None, pattern=r"^[A-Za-z_]\w*$", description="Environment variable that holds the key; never the key."
     )
-    timeout_seconds: float = Field(default=120, gt=0, description="Longest wait for a connection, and for an answer.")
+    timeout_seconds: float = Field(
+        default=120, gt=0, description="Longest wait for a connection, and for the next bytes of an answer."
+    )
     max_retries: int = Field(
         default=6, ge=0, description="Further tries after 429, 5xx, a timeout or a broken response, with backoff."
     )
@@ -109,9 +112,14 @@ class GenerationSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     generator: GeneratorSpec
-    generator_license: str = Field(
-        default="unknown",
-        description="Licence or terms of what the generator writes, as you know them.",
+    generator_license: License = Field(
+        default=UNKNOWN,
+        description="SPDX expression for what the generator writes, as you know it; terms are LicenseRef-<name>.",
+    )
+    check_tokens: int = Field(
+        default=8,
+        gt=0,
+        description="Longest answer to a question of yes, no or one word; a thinking model needs 1,000.",
     )
     min_accepted: int = Field(default=1, gt=0, description="The asset fails, with the reasons, below this many rows.")
     max_requests: int = Field(default=2_000, gt=0, description="Budget of requests, those answered by the cache too.")

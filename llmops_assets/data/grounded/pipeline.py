@@ -34,7 +34,6 @@ from llmops_assets.data.splits import draw, pick
 from llmops_assets.data.tokens import TokenCounter
 
 METHOD = "grounded"
-_ONE_WORD = SamplingSpec(max_tokens=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +149,10 @@ class _Grounded:
             [self._request(prompts.answer(d.chunk.text, d.question), self._spec.answer_sampling) for d in drafts],
             self._with_answer,
         )
+        one_word = SamplingSpec(max_tokens=self._spec.check_tokens)
         drafts = self._asked(
             drafts,
-            [self._request(prompts.check(d.chunk.text, d.question, d.answer), _ONE_WORD) for d in drafts],
+            [self._request(prompts.check(d.chunk.text, d.question, d.answer), one_word) for d in drafts],
             self._checked,
         )
         for draft in drafts:

@@ -39,7 +39,6 @@ from llmops_assets.data.splits import draw, pick
 from llmops_assets.errors import LlmopsError
 
 METHOD = "self_instruct"
-_ONE_WORD = SamplingSpec(max_tokens=8)
 
 
 class TooFewSeeds(LlmopsError):
@@ -185,7 +184,8 @@ class _SelfInstruct:
 
     def _classified(self, accepted: Sequence[Instruction]) -> list[tuple[Instruction, bool]]:
         """Return each instruction with whether it is a classification; without an answer it is treated as none."""
-        requests = [self._request(prompts.task_type(instruction.text), _ONE_WORD) for instruction in accepted]
+        one_word = SamplingSpec(max_tokens=self._spec.check_tokens)
+        requests = [self._request(prompts.task_type(instruction.text), one_word) for instruction in accepted]
         answers = [yes_or_no(completion.answer) for completion in self._asker.ask(requests)]
         self._counts["classifications"] += sum(answer is True for answer in answers)
         self._counts["unclear_types"] += sum(answer is None for answer in answers)
