@@ -110,6 +110,7 @@ def test_without_votes_the_message_says_what_to_do(lane: OpenLane) -> None:
     assert "llmops votes import" in message
 
 
+@pytest.mark.slow
 def test_two_triggers_in_the_same_minute_train_once(lane: OpenLane, store: FeedbackStore) -> None:
     vote(lane, store, 0, 20)
     selection = " or ".join(f'key:"{NAME}/{asset}"' for asset in TRAINING)

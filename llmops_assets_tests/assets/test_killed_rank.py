@@ -19,6 +19,7 @@ def retries(result: dg.ExecuteInProcessResult) -> int:
     return sum(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_costs_one_retry_and_no_bytes(lane: OpenLane) -> None:
     expected = lane.artifact("cpt_adapter").manifest.files[WEIGHTS].sha256
 

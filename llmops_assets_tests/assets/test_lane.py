@@ -82,6 +82,7 @@ def test_a_changed_chat_template_rebuilds_the_sft_set_but_not_the_corpus(lane: O
     assert lane.metadata("sft_set")["reused"] is False
 
 
+@pytest.mark.slow
 def test_a_failing_report_leaves_the_champion_also_when_it_is_materialized_alone(lane: OpenLane) -> None:
     result = lane.run(
         *("sft_adapter", "sft_report", "champion"),

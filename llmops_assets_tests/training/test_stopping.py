@@ -14,6 +14,7 @@ from .conftest import Files, make_job, run_to_result, worker_command, worker_env
 SPEC = {"stage": "sft", "backend": "zero2", "max_steps": 80, "lora_dropout": 0.1, "logging_steps": 1}
 
 
+@pytest.mark.slow
 def test_sigterm_then_resume_gives_the_bytes_of_an_uninterrupted_run(
     base: BaseModelRef, files: Files, tmp_path: Path
 ) -> None:
