@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 import psutil
+import pytest
 
 from llmops_assets.training.checkpoints import MARKER
 from llmops_assets_tests.assets.conftest import OpenLane

@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from llmops_assets.training.checkpoints import latest_complete, step_of
 from llmops_assets.training.job import BaseModelRef
 
