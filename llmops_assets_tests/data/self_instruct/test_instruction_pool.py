@@ -1,14 +1,11 @@
 """ROUGE-L to the nearest instruction: right in every script, and the same as rouge-score's value."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from llmops_assets.data.self_instruct.instruction_pool import InstructionPool, words_of
-
-SAMPLES = Path("/work/shared/data/seed_tasks.jsonl")
 
 
 class Words:
