@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from llmops_assets.cli import KINDS as CHOICES
 from llmops_assets.cli import cli
+from llmops_assets.cli.files import KINDS as CHOICES
 from llmops_assets.data.inspection import KINDS, UnknownKind, read_uniform
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
