@@ -16,11 +16,13 @@ from llmops_assets.feedback.store import FeedbackStore
 def admitted_pairs(
     store: FeedbackStore, deployment: str, spec: PreferenceSetSpec, base_model: str, *, through_seq: int | None = None
 ) -> PairSelection:
-    """The usable pairs that `spec` admits to a preference set, and why every other vote is none of them."""
+    """The usable pairs that `spec` admits to a preference set, and why every other vote is none of them.
+
+    What one rater may have of the set, `within_rater_share` cuts when all that leaves for another reason has left.
+    """
     usable = store.usable_pairs(deployment, through_seq=through_seq)
     names = identity_names(store, deployment, spec, base_model, through_seq=usable.through_seq)
-    selection = without_leaks(usable, names)
-    return selection if spec.max_share_per_rater is None else within_rater_share(selection, spec.max_share_per_rater)
+    return without_leaks(usable, names)
 
 
 def identity_names(
@@ -41,13 +43,15 @@ def without_leaks(selection: PairSelection, names: IdentityNames) -> PairSelecti
     return leaving_out(selection, left_out, Exclusion.IDENTITY_LEAK)
 
 
-def within_rater_share(selection: PairSelection, share: float) -> PairSelection:
-    """Leave out pairs until no rater has decided more than `share` of those that remain.
+def within_rater_share(selection: PairSelection, share: float | None) -> PairSelection:
+    """Leave out pairs until no rater has decided more than `share` of those that remain; none without a share.
 
     Which of a rater's pairs stay is drawn by hash of the pair, so a set that grows keeps what it had. Simulated votes
     neither count nor are cut: they are one rule by intent, and labelled. With fewer raters than 1 / `share` no cut
     helps, and nothing is left out; the quality report says so.
     """
+    if share is None:
+        return selection
     real = [pair for pair in selection.pairs if pair.rater_kind != "simulated"]
     counts = Counter(pair.rater_id for pair in real)
     largest = most_per_rater(counts.values(), share)

@@ -4,13 +4,15 @@ from collections import Counter
 
 import pytest
 
-from llmops_assets.feedback.admission import admitted_pairs, most_per_rater, quarantine_row
-from llmops_assets.feedback.records import Rater
+from llmops_assets.feedback.admission import admitted_pairs, most_per_rater, quarantine_row, within_rater_share
+from llmops_assets.feedback.records import PairSelection, Rater
 from llmops_assets.feedback.specs import PreferenceSetSpec
 from llmops_assets.feedback.store import FeedbackStore
 from llmops_assets_tests.feedback.ballot_box import ANN, BOB, CID, LANE, ROBOT, battle, vote
 
-CAPPED = PreferenceSetSpec(max_share_per_rater=0.4)
+
+def capped(store: FeedbackStore) -> PairSelection:
+    return within_rater_share(admitted_pairs(store, LANE, PreferenceSetSpec(), "embedded"), 0.4)
 
 
 @pytest.mark.parametrize(
@@ -40,28 +42,28 @@ def test_a_dominating_rater_is_cut_by_hash_and_the_cut_is_told(store: FeedbackSt
     fill(store, ANN, 20)
     fill(store, BOB, 6)
     fill(store, CID, 6)
-    first = admitted_pairs(store, LANE, CAPPED, "embedded")
+    first = capped(store)
     assert sorted(Counter(pair.rater_id for pair in first.pairs).values()) == [6, 6, 8]
     assert first.excluded == {"rater_over_share": 12}
     assert first.votes == 32
     assert first.left_out[0].detail == "its rater decided 20 pairs; a share of 0.4 admits 8"
-    assert admitted_pairs(store, LANE, CAPPED, "embedded") == first
+    assert capped(store) == first
     fill(store, BOB, 4, start=6)
-    kept = {pair.vote_id for pair in admitted_pairs(store, LANE, CAPPED, "embedded").pairs}
+    kept = {pair.vote_id for pair in capped(store).pairs}
     assert {pair.vote_id for pair in first.pairs} < kept, "a set that grows keeps what it had"
 
 
 def test_two_raters_cannot_keep_a_share_of_two_fifths_so_nothing_is_cut(store: FeedbackStore) -> None:
     fill(store, ANN, 5)
     fill(store, BOB, 1)
-    assert len(admitted_pairs(store, LANE, CAPPED, "embedded").pairs) == 6
+    assert len(capped(store).pairs) == 6
 
 
 def test_simulated_votes_are_not_cut(store: FeedbackStore) -> None:
     fill(store, ROBOT, 9)
     for rater in (ANN, BOB, CID):
         fill(store, rater, 1)
-    assert len(admitted_pairs(store, LANE, CAPPED, "embedded").pairs) == 12
+    assert len(capped(store).pairs) == 12
 
 
 def test_a_pair_that_names_its_model_is_left_out_with_the_place_and_without_its_text(store: FeedbackStore) -> None:

@@ -6,7 +6,7 @@ from llmops_assets.evaluation.preference_quality.coverage import Question
 from llmops_assets.evaluation.preference_quality.figures import Figures, PreferenceFigures
 from llmops_assets.evaluation.preference_quality.limits import Finding, judge_preferences
 from llmops_assets.evaluation.preference_quality.measuring import SetContent, measure_preferences
-from llmops_assets.feedback.admission import admitted_pairs, identity_names
+from llmops_assets.feedback.admission import admitted_pairs, identity_names, within_rater_share
 from llmops_assets.feedback.evidence import VoteEvidence
 from llmops_assets.feedback.specs import PreferenceSpec, VoteQualitySpec
 from llmops_assets.feedback.store import FeedbackStore
@@ -31,7 +31,7 @@ def report_on_votes(
     store: FeedbackStore, deployment: str, section: PreferenceSpec, base_model: str
 ) -> PreferenceReport:
     """Report on the votes alone, as a set that is made now would take them."""
-    selection = admitted_pairs(store, deployment, section, base_model)
+    selection = within_rater_share(admitted_pairs(store, deployment, section, base_model), section.max_share_per_rater)
     through = selection.through_seq
     names = identity_names(store, deployment, section, base_model, through_seq=through)
     content = SetContent(
