@@ -2,14 +2,16 @@
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
+import urllib3
 from requests.auth import AuthBase
 
 from llmops_assets.data.generation.requests import ChatRequest, Completion, Finish
@@ -20,6 +22,9 @@ from llmops_assets.data.splits import draw
 from llmops_assets.errors import LlmopsError
 
 LONGEST_WAIT = 300.0
+# A completion is some KB; a server that sends without end does not fill the memory.
+LARGEST_ANSWER = 16 << 20
+_PART = 1 << 16
 _LONGEST_BACKOFF = 60.0
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "refused"}
@@ -35,6 +40,12 @@ class _Passing(Exception):
     def __init__(self, problem: str, wait: float | None = None) -> None:
         super().__init__(problem)
         self.wait = wait
+
+
+class _Answer(NamedTuple):
+    status: int
+    retry_after: str
+    content: bytes
 
 
 class _Key(AuthBase):
@@ -129,21 +140,21 @@ class EndpointGenerator:
             "seed": request.drawing_seed,
         }
         try:
-            response = self._post(body)
-        except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            answer = self._post(body)
+        except (requests.Timeout, requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
             raise _Passing(f"no answer ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise EndpointError(f"{self._url}: cannot be asked ({self._shown(str(error))})") from None
-        if response.status_code in _TRANSIENT or response.status_code >= 500:
-            raise _Passing(f"status {response.status_code}", _retry_after(response))
-        if response.status_code != 200:
+        if answer.status in _TRANSIENT or answer.status >= 500:
+            raise _Passing(f"status {answer.status}", _seconds(answer.retry_after))
+        if answer.status != 200:
             raise EndpointError(
-                f"{self._url}: status {response.status_code} for model {self._spec.model!r}: "
-                f"{self._shown(response.text)}. {_advice(response.status_code, self._spec)}"
+                f"{self._url}: status {answer.status} for model {self._spec.model!r}: "
+                f"{self._shown(answer.content.decode(errors='replace'))}. {_advice(answer.status, self._spec)}"
             )
-        return _completion(response.content, body["messages"])
+        return _completion(answer.content, body["messages"])
 
-    def _post(self, body: dict[str, Any]) -> requests.Response:
+    def _post(self, body: dict[str, Any]) -> _Answer:
         """Ask over a connection that no other request is using, and keep it for the next one."""
         try:
             session = self._idle.pop()
@@ -152,9 +163,12 @@ class EndpointGenerator:
             # A proxy of the environment would read the key and the prompts of plain http; https it only tunnels.
             session.trust_env = self._url.startswith("https:")
         try:
-            return session.post(
-                self._url, json=body, auth=_Key(self._secret), timeout=self._spec.timeout_seconds, allow_redirects=False
-            )
+            timeout = self._spec.timeout_seconds
+            with session.post(
+                self._url, json=body, auth=_Key(self._secret), timeout=timeout, allow_redirects=False, stream=True
+            ) as response:
+                content = _content(response.raw, time.monotonic() + timeout)
+                return _Answer(response.status_code, response.headers.get("Retry-After", "").strip(), content)
         finally:
             self._idle.append(session)
 
@@ -185,9 +199,22 @@ def _key_of(spec: EndpointSpec) -> str | None:
     return key
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _content(body: urllib3.response.BaseHTTPResponse, deadline: float) -> bytes:
+    """Read what a server sends, until it ends. `deadline` is a time of the monotonic clock, in seconds."""
+    parts: list[bytes] = []
+    size = 0
+    while part := body.read1(_PART, decode_content=True):
+        parts.append(part)
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise _Passing(f"an answer of more than {LARGEST_ANSWER} bytes")
+        if time.monotonic() > deadline:
+            raise requests.Timeout
+    return b"".join(parts)
+
+
+def _seconds(value: str) -> float | None:
     """Return the seconds of a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
-    value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
     try:

@@ -41,7 +41,7 @@ class EndpointSpec(BaseModel):
         default=None, pattern=r"^[A-Za-z_]\w*$", description="Environment variable that holds the key; never the key."
     )
     timeout_seconds: float = Field(
-        default=120, gt=0, description="Longest wait for a connection, and for the next bytes of an answer."
+        default=120, gt=0, description="Longest wait for a connection, for an answer to begin, and for it to end."
     )
     max_retries: int = Field(
         default=6, ge=0, description="Further tries after 429, 5xx, a timeout or a broken response, with backoff."

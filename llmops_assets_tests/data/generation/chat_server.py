@@ -24,7 +24,10 @@ PLACES = ("in Lisbon", "of the north", "for children", "at night", "without wate
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server sends: a completion, or an error with `status`, or `raw` bytes as they are."""
+    """What the server sends: a completion, or an error with `status`, or `raw` bytes as they are.
+
+    It waits `delay` seconds before all, and `pause` before each byte of the content.
+    """
 
     text: str = ""
     finish: str = "stop"
@@ -32,6 +35,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     delay: float = 0.0
+    pause: float = 0.0
     usage: bool = True
 
     def content(self) -> bytes:
@@ -95,7 +99,10 @@ def chat_server(script: Script) -> Iterator[ChatServer]:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                for part in [content] if not reply.pause else (content[at : at + 1] for at in range(len(content))):
+                    time.sleep(reply.pause)
+                    self.wfile.write(part)
+                    self.wfile.flush()
             except OSError:
                 self.close_connection = True  # the client did not wait
 

@@ -7,6 +7,7 @@ from email.utils import format_datetime
 import pytest
 from pydantic import ValidationError
 
+from llmops_assets.data.generation import endpoint
 from llmops_assets.data.generation.endpoint import EndpointError, EndpointGenerator
 from llmops_assets.data.generation.requests import ChatRequest, Completion
 from llmops_assets.data.generation.specs import EndpointSpec, SamplingSpec
@@ -86,10 +87,15 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(end: str, monkey
         Reply(raw=b'{"choices": [{"message": {"content": ["a list"]}}]}'),
         Reply(raw=b"\xff\xfe"),
         Reply("late", delay=0.6),
+        Reply("byte by byte", pause=0.02),
+        Reply("very long " * 100),
     ],
-    ids=["429", "500", "503", "cut JSON", "half a surrogate", "no text", "no UTF-8", "timeout"],
+    ids=["429", "500", "503", "cut JSON", "half a surrogate", "no text", "no UTF-8", "timeout", "drip", "too long"],
 )
-def test_what_another_try_may_mend_is_tried_again_after_growing_waits(trouble: Reply) -> None:
+def test_what_another_try_may_mend_is_tried_again_after_growing_waits(
+    trouble: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "LARGEST_ANSWER", 800)
     waits: list[float] = []
 
     def script(body: Body, before: int) -> Reply:
