@@ -7,7 +7,6 @@ once in 2^64.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -15,7 +14,7 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_assets.data.words import UNSPACED
+from llmops_assets.data.words import INSIDE_WORDS, MARK, UNSPACED
 
 Hashes = NDArray[np.uint64]
 # Arrays of a batch then stay in a core's second-level cache.
@@ -25,7 +24,7 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 # Words of more bytes, such as lines of base64, are hashed one by one.
 _LONG = 64
 _MASKS = np.array([2 ** (8 * size) - 1 for size in range(9)], np.uint64)
-_INSIDE, _ALONE = 1, 2
+_LETTER, _ALONE, _MARK = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -115,16 +114,20 @@ def _words(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int6
     inside = kinds > 0
     outside = ~inside
     begins = inside.copy()
-    begins[1:] &= outside[:-1] if kinds.max(initial=0) < _ALONE else _breaks(kinds, outside)
+    begins[1:] &= outside[:-1] if kinds.max(initial=0) < _ALONE else _breaks(kinds)
     # The last character is a line break, so that each word has one behind it.
     ends = inside[:-1] & (outside | begins)[1:]
     starts = np.flatnonzero(begins)
     return starts, np.flatnonzero(ends) + 1 - starts
 
 
-def _breaks(kinds: NDArray[np.uint8], outside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    alone = kinds == _ALONE
-    return outside[:-1] | alone[1:] | alone[:-1]
+def _breaks(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return for each character but the first whether a word that it is in begins with it."""
+    places = np.where(kinds == _MARK, 0, np.arange(len(kinds)))
+    # A mark belongs to what it follows, and to the letter behind it if it follows nothing.
+    marked = kinds[np.maximum.accumulate(places)]
+    follows_alone = (marked == _ALONE)[:-1] & (kinds != _MARK)[1:]
+    return (kinds == 0)[:-1] | (kinds == _ALONE)[1:] | follows_alone
 
 
 def _hashes_of(raw: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Hashes:
@@ -147,12 +150,11 @@ def _hashes_of(raw: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
 
 @cache
 def _kinds() -> NDArray[np.uint8]:
-    """Return for each code point whether it is in a word, is a word alone, or belongs to none (0)."""
+    """Return for each code point whether it is a letter of a word, a word alone, a mark, or in no word (0)."""
     characters = np.arange(_CODE_POINTS, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
     kinds = np.zeros(_CODE_POINTS, np.uint8)
-    for pattern, kind in ((r"\w+", _INSIDE), (f"[{UNSPACED}]+", _ALONE)):
-        for match in re.finditer(pattern, characters):
-            kinds[match.start() : match.end()] = kind
+    for pattern, kind in ((INSIDE_WORDS, _LETTER), (UNSPACED, _ALONE), (MARK, _MARK)):
+        kinds[[match.start() for match in pattern.finditer(characters)]] = kind
     return kinds
 
 

@@ -2,16 +2,16 @@
 
 import unicodedata
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from llmops_assets.data.words import words_of
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics.bleu import BLEU
 
 _SENTENCE_END = ".!?\u3002\uff01\uff1f\u0964"
-# Written without spaces between words: each character counts as a word, as is usual for BLEU on Chinese.
-_UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
 
 class TextScores(NamedTuple):
@@ -26,31 +26,11 @@ class TextScores(NamedTuple):
 
 
 class UnicodeTokenizer:
-    """Words of any script, case-folded; rouge-score's own tokenizer drops everything outside [a-z0-9].
-
-    Combining marks stay with their letter, so that Indic and Arabic words are not cut. In scripts that write
-    no spaces a character is a token.
-    """
+    """Words of any script, folded; rouge-score's own tokenizer drops everything outside [a-z0-9]."""
 
     def tokenize(self, text: str) -> list[str]:
-        """Tokens of `text` in order; punctuation and symbols separate tokens and are dropped."""
-        tokens: list[str] = []
-        word: list[str] = []
-        for char in fold(text):
-            kind = _kind(char)
-            if kind == "mark" and not word and tokens and _kind(tokens[-1][0]) == "single":
-                tokens[-1] += char
-            elif kind in ("letter", "mark"):
-                word.append(char)
-            else:
-                if word:
-                    tokens.append("".join(word))
-                    word.clear()
-                if kind == "single":
-                    tokens.append(char)
-        if word:
-            tokens.append("".join(word))
-        return tokens
+        """Tokens of `text` in order: see `words_of`."""
+        return words_of(fold(text))
 
 
 def fold(text: str) -> str:
@@ -89,16 +69,6 @@ def corpus_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
         [_spaced(text) for text in predictions], [[_spaced(text) for text in references]]
     )
     return score.score / 100
-
-
-@lru_cache(maxsize=65_536)
-def _kind(char: str) -> str:
-    category = unicodedata.category(char)
-    if category.startswith("M"):
-        return "mark"
-    if category[0] not in "LN" and char != "_":
-        return "break"
-    return "single" if unicodedata.name(char, "").startswith(_UNSPACED) else "letter"
 
 
 def _normalized(text: str) -> str:

@@ -38,6 +38,7 @@ def test_repetition_without_line_breaks_is_seen() -> None:
 
 def test_words_of_other_scripts_count() -> None:
     assert words_of("Ein Wort, 漢字かな и слово") == ["ein", "wort", "漢", "字", "か", "な", "и", "слово"]
+    assert words_of("हिन्दी में ก็ดี カー") == ["हिन्दी", "में", "ก็", "ดี", "カ", "ー"], "marks belong to what they follow"
     assert reason_to_drop("один два три четыре пять", CorpusSpec(min_words=5)) is None
 
 

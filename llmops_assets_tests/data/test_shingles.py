@@ -24,12 +24,13 @@ ODD = [
     "x_1 + y'z = 3.14e-10; ünïcode ÉÉÉ straße STRASSE",
     "漢字かな交じり文、カタカナ。 mixed 漢字 and words",
     "हिन्दी में लिखा गया एक छोटा सा पाठ",
+    "ภาษาไทยเขียนติดกัน and words, \u0301after\u0301 marks ก\u0301a",
     "emoji 👩‍👩‍👧 between words 🎉 and more of them here",
     "lone \ud800 surrogate in a text of some words",
     "a\x00b \u2028 c\tend of the text",
 ]
 ODD += [" ".join(letter * size for letter in "aébb" for size in (7, 8, 9, 15, 16, 17, 63, 64, 65, 66, 200))]
-LETTERS = "abcÄß漢字 \n.,-_1é"
+LETTERS = "abcÄß漢字กิ\u0301\u093f \n.,-_1é"
 
 
 def words_and_hashes(texts: list[str], size: int) -> list[tuple[list[tuple[str, ...]], list[int]]]:

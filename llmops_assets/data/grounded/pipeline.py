@@ -28,7 +28,7 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import collapse_whitespace, comparison_key, normalize_text
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason
-from llmops_assets.data.self_instruct.instruction_pool import words_of
+from llmops_assets.data.self_instruct.instruction_pool import folded_words
 from llmops_assets.data.self_instruct.parsing import yes_or_no
 from llmops_assets.data.splits import draw, pick
 from llmops_assets.data.tokens import TokenCounter
@@ -98,7 +98,7 @@ def drawn_chunks(corpus_dir: Path, spec: GroundedSpec, counter: TokenCounter) ->
             pieces = [
                 piece
                 for piece in _chunks(document, spec.chunk_tokens, counter)
-                if len(words_of(piece.text)) >= spec.min_chunk_words
+                if len(folded_words(piece.text)) >= spec.min_chunk_words
             ]
             yield from pick(pieces, spec.max_chunks_per_document, spec.seed, key=lambda piece: f"asked:{piece.id}")
 
@@ -183,7 +183,7 @@ class _Grounded:
     def _with_question(self, draft: Draft, completion: Completion) -> Draft | tuple[Reason, str]:
         question = collapse_whitespace(normalize_text(completion.answer))
         draft = replace(draft, question=question)
-        words = len(words_of(question))
+        words = len(folded_words(question))
         if completion.finish == "length":
             return Reason.TRUNCATED, "max_tokens cut the question"
         if not words:
@@ -199,11 +199,11 @@ class _Grounded:
         answer = normalize_text(completion.answer).strip()
         if completion.finish == "length":
             return Reason.TRUNCATED, "max_tokens cut the answer"
-        if not words_of(answer):
+        if not folded_words(answer):
             return Reason.EMPTY, "there is no answer"
         if prompts.UNANSWERABLE in answer:
             return Reason.UNANSWERABLE, "the generator found no answer in the text"
-        overlap = span_overlap(words_of(answer), words_of(draft.chunk.text), self._spec.span_words)
+        overlap = span_overlap(folded_words(answer), folded_words(draft.chunk.text), self._spec.span_words)
         if overlap < self._spec.min_span_overlap:
             detail = f"{overlap:.0%} of the answer are spans of the text, under min_span_overlap"
             return Reason.NOT_IN_TEXT, f"{detail}: {excerpt(answer)}"
@@ -248,7 +248,7 @@ class _Grounded:
 
     def summary(self, stopped: str) -> GeneratedSetSummary:
         """Return the counts so far."""
-        questions = [words_of(row["messages"][0]["content"]) for row in self.rows]
+        questions = [folded_words(row["messages"][0]["content"]) for row in self.rows]
         common, distinct = first_words(questions)
         sides = Counter(row["split"] for row in self.rows)
         return GeneratedSetSummary(

@@ -6,7 +6,8 @@ import regex
 
 from llmops_assets.data.generation.specs import InstructionsSpec
 from llmops_assets.data.records import Reason
-from llmops_assets.data.self_instruct.instruction_pool import UNSPACED, words_of
+from llmops_assets.data.self_instruct.instruction_pool import folded_words
+from llmops_assets.data.words import UNSPACED
 
 # Spanish opens its questions and exclamations with them.
 _OPENING = "¿¡"
@@ -16,9 +17,9 @@ def reason_to_reject(instruction: str, spec: InstructionsSpec) -> tuple[Reason, 
     """Return why an instruction is not wanted, with what was found, or None. The first rule that it breaks counts.
 
     The paper's code counts words between spaces and wants an ASCII character at the start; here words are those of
-    `words_of`, and any letter or digit may begin.
+    `folded_words`, and any letter or digit may begin.
     """
-    words = len(words_of(instruction))
+    words = len(folded_words(instruction))
     if words < spec.min_words:
         return Reason.TOO_SHORT, f"{words} words, fewer than min_words = {spec.min_words}"
     if words > spec.max_words:

@@ -3,22 +3,18 @@
 import unicodedata
 from dataclasses import dataclass
 
-import regex
 from rapidfuzz.distance import LCSseq
 
-# Scripts that are written without spaces: each character, with its marks, is a word.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
-UNSPACED = regex.compile(rf"(?V1)[[{_UNSPACED}]&&\p{{L}}]")
-_WORD = regex.compile(rf"{UNSPACED.pattern}\p{{M}}*|[\w--[[{_UNSPACED}]&&\p{{L}}]]+")
+from llmops_assets.data.words import words_of
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of `text` with compatibility forms and case folded.
+def folded_words(text: str) -> list[str]:
+    """Return the words of `text` with compatibility forms folded too.
 
     The tokenizer of the rouge-score package, which the paper's code used, drops everything outside [a-z0-9]: to it all
     Chinese and Russian instructions are empty, and none is similar to another.
     """
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return words_of(unicodedata.normalize("NFKC", text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +70,4 @@ class InstructionPool:
         return None if best is None else Nearest(best.id, 2 * best_common / best_total)
 
     def _numbered(self, text: str) -> tuple[int, ...]:
-        return tuple(self._numbers.setdefault(word, len(self._numbers)) for word in words_of(text))
+        return tuple(self._numbers.setdefault(word, len(self._numbers)) for word in folded_words(text))

@@ -32,7 +32,7 @@ from llmops_assets.data.remote_files import without_secrets
 from llmops_assets.data.self_instruct import prompts
 from llmops_assets.data.self_instruct.instance_filters import sift
 from llmops_assets.data.self_instruct.instruction_filters import reason_to_reject
-from llmops_assets.data.self_instruct.instruction_pool import InstructionPool, Nearest, PoolEntry, words_of
+from llmops_assets.data.self_instruct.instruction_pool import InstructionPool, Nearest, PoolEntry, folded_words
 from llmops_assets.data.self_instruct.parsing import Instance, instances_of, numbered_items, yes_or_no
 from llmops_assets.data.self_instruct.seeds import Seed, read_seeds
 from llmops_assets.data.splits import draw, pick
@@ -248,7 +248,7 @@ class _SelfInstruct:
 
     def summary(self, stopped: str) -> GeneratedSetSummary:
         """Return the counts so far."""
-        common, distinct = first_words(words_of(instruction.text) for instruction in self._accepted)
+        common, distinct = first_words(folded_words(instruction.text) for instruction in self._accepted)
         return GeneratedSetSummary(
             stopped=stopped,
             counts={**self._counts, "rounds": self._round, "rows": len(self.rows)},

@@ -1,13 +1,13 @@
 """Which part of its domain a lane's voters have seen. numpy and scipy are imported where they are needed."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmops_assets.data.splits import pick
+from llmops_assets.data.words import words_of
 from llmops_assets.evaluation.preference_quality.figures import DomainFigures, PromptFigures
 from llmops_assets.feedback.ballots import CastVote
 
@@ -18,7 +18,6 @@ MOST_QUESTIONS = 20_000
 # Cosine of tf-idf vectors: two questions at one half share most of the words that tell them from others.
 NEAR = 0.5
 _BATCH = 256
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _vectors(rows: Sequence[Counter[str]], column: Mapping[str, int], weight: Ma
 
 
 def _words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(text.casefold()))
+    return Counter(words_of(text))
 
 
 def _folded(text: str) -> str:

@@ -5,12 +5,12 @@ import itertools
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from llmops_assets.data.self_instruct.instruction_pool import InstructionPool, words_of
+from llmops_assets.data.self_instruct.instruction_pool import InstructionPool, folded_words
 
 
 class Words:
     def tokenize(self, text: str) -> list[str]:
-        return words_of(text)
+        return folded_words(text)
 
 
 def pool_of(*texts: str) -> InstructionPool:
@@ -39,8 +39,8 @@ def rouge(one: str, other: str) -> float:
         ("!? …", []),
     ],
 )
-def test_words_of_every_script(text: str, words: list[str]) -> None:
-    assert words_of(text) == words
+def test_folded_words_every_script(text: str, words: list[str]) -> None:
+    assert folded_words(text) == words
 
 
 @pytest.mark.parametrize(
