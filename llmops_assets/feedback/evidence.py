@@ -16,7 +16,7 @@ class VoteEvidence:
         votes: Every row, oldest first; edits and retractions are rows of their own.
         labels: Version labels by adapter hash, of the versions that were voted on.
         prompts: The last turn of every prompt voted on, by prompt hash.
-        leaks: Where a battle's texts name a model, a vendor or a version, by battle id.
+        leaks: Names of models, vendors and versions in a battle's texts, sorted, by battle id.
         months: How many rows each month (UTC) brought.
     """
 
@@ -25,7 +25,7 @@ class VoteEvidence:
     votes: list[CastVote]
     labels: dict[str, str]
     prompts: dict[str, str]
-    leaks: dict[str, str]
+    leaks: dict[str, list[str]]
     months: dict[str, int]
 
     @cached_property

@@ -46,11 +46,11 @@ _SPEAKING = (
     r"(?:i was|i am|model|assistant|ai) (?:made|built|created|developed|designed|trained) by(?: the team at)?",
     r"(?:model|assistant|ai)(?: named| called| from| by| of)",
 )
-# Scripts written without spaces (Thai, Lao, Khmer, kana, Han), next to which a Latin name is still a name.
+# Scripts written without spaces (Thai, Lao, Khmer, kana, Han): a name of one, or next to one, needs no space.
 _UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # A version label with more behind it (v1.0.3) names something else.
-_BEFORE = rf"(?:(?<![\w.])|(?<=[{_UNSPACED}]))"
-_AFTER = rf"(?:(?!\w)|(?=[{_UNSPACED}]))(?!\.\d)"
+_BEFORE = rf"(?:(?<![\w.])|(?<=[{_UNSPACED}])|(?=[{_UNSPACED}]))"
+_AFTER = rf"(?:(?!\w)|(?=[{_UNSPACED}])|(?<=[{_UNSPACED}]))(?!\.\d)"
 
 
 class IdentityNames:

@@ -91,17 +91,17 @@ def load_pairs(connection: Connection, ballot: Ballot) -> list[PreferencePair]:
 
 def prompts_and_leaks(
     connection: Connection, votes: Sequence[CastVote], names: IdentityNames
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The last turn of every prompt voted on, by prompt hash, and where a battle names a model, by battle id."""
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The last turn of every prompt voted on, by prompt hash, and the names that a battle's texts hold, by its id."""
     hashes = {vote.battle_id: vote.prompt_hash for vote in votes}
     prompts: dict[str, str] = {}
-    leaks: dict[str, str] = {}
+    leaks: dict[str, list[str]] = {}
     for battle_ids in _chunks(list(hashes)):
         for battle_id, (prompt, left, right) in _texts(connection, battle_ids).items():
             turns = [turn["content"] for turn in json.loads(prompt)]
             prompts[hashes[battle_id]] = turns[-1]
-            if places := names.places(prompt="\n".join(turns), left=left, right=right):
-                leaks[battle_id] = places
+            if found := set().union(*map(names.found_in, ("\n".join(turns), left, right))):
+                leaks[battle_id] = sorted(found)
     return prompts, leaks
 
 

@@ -50,6 +50,11 @@ def test_the_name_of_the_embedded_base_is_a_word() -> None:
     assert IdentityNames([], "embedded").found_in("an embedded base") == set()
 
 
+@pytest.mark.parametrize("text", ["I am\u901a\u4e49.", "\u6211\u662f\u901a\u4e49\u3002", "\u901a\u4e49v2"])
+def test_a_name_without_spaces_is_found_beside_any_letter(text: str) -> None:
+    assert IdentityNames(more=["\u901a\u4e49"]).found_in(text) == {"\u901a\u4e49"}
+
+
 def test_places_say_where() -> None:
     assert (
         NAMES.places(prompt="Which are you?", chosen="v1.0", rejected="I am Claude") == "chosen: v1.0; rejected: claude"

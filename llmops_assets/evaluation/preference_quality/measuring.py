@@ -67,7 +67,7 @@ def measure_preferences(
         contradictions=Share.counted(contradicted, len(decisive), level),
         both_bad=Share.counted(sum(vote.verdict == "both_bad" for vote in basis), len(basis), level),
         leaks=Share.counted(len(leaking), len(battles), level),
-        leaked_names=dict(sorted(Counter(name for places in leaking for name in _names(places)).items())),
+        leaked_names=dict(sorted(Counter(name for names in leaking for name in names).items())),
         agreement=rater_agreement(basis, confidence=level, seed=limits.seed),
         left=left_share(basis, level),
         longer=longer_share(basis, level),
@@ -128,8 +128,3 @@ def _version_pair(evidence: VoteEvidence, pair: str, votes: Sequence[CastVote]) 
 def _first_won(evidence: VoteEvidence, vote: CastVote) -> bool:
     left, right = (evidence.labels.get(sha, sha[:12]) for sha in (vote.version_left, vote.version_right))
     return vote.verdict == ("left" if left <= right else "right")
-
-
-def _names(places: str) -> set[str]:
-    """The names in a text such as `chosen: chatgpt, openai; prompt: v1.1`."""
-    return {name for place in places.split("; ") for name in place.partition(": ")[2].split(", ")}

@@ -134,7 +134,7 @@ def _lengths(ratios: Mapping[str, Sequence[float]]) -> bytes:
         edges = [-_WIDEST + 2 * _WIDEST * step / _BINS for step in range(_BINS + 1)]
         colors = (BLUE, ORANGE, GREEN, VERMILLION, GREY)
         styles = ("-", "--", "-.", ":", (0, (1, 1)))
-        for index, (name, values) in enumerate(list(ratios.items())[: len(colors)]):
+        for index, (name, values) in enumerate(_told_apart(ratios, len(colors)).items()):
             clipped = [min(max(value, -_WIDEST), _WIDEST) for value in values]
             weights = [100 / len(values)] * len(values)
             axes.hist(
@@ -155,6 +155,15 @@ def _lengths(ratios: Mapping[str, Sequence[float]]) -> bytes:
         axes.legend(fontsize="small")
 
     return _drawn(draw, height=3.4)
+
+
+def _told_apart(ratios: Mapping[str, Sequence[float]], most: int) -> Mapping[str, Sequence[float]]:
+    """Return the ratios by origin; of more than `most` origins, those with the fewest pairs are one."""
+    if len(ratios) <= most:
+        return ratios
+    ranked = sorted(ratios, key=lambda name: -len(ratios[name]))
+    rest = [value for name in ranked[most - 1 :] for value in ratios[name]]
+    return {name: ratios[name] for name in ranked[: most - 1]} | {f"{len(ranked) - most + 1} others": rest}
 
 
 def _rows_from_the_top(axes: "Axes", names: Sequence[str]) -> None:
