@@ -6,6 +6,7 @@ import tokenize
 
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Reason, RecordError
+from llmops_assets.data.text_encodings import decoded
 
 LANGUAGES: dict[str, str] = {
     **dict.fromkeys((".py", ".pyi"), "Python"),
@@ -81,13 +82,4 @@ def _decoded(raw: bytes, suffix: str) -> str:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
         except SyntaxError as error:
             raise RecordError(Reason.INVALID_UTF8, str(error)) from error
-    try:
-        text = raw.decode(encoding)
-        text.encode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not {encoding} ({error.reason})") from error
-    except UnicodeEncodeError as error:
-        raise RecordError(Reason.INVALID_UNICODE, f"its {encoding} holds half of a surrogate pair") from error
-    except (UnicodeError, LookupError) as error:  # some codecs of Python are no encodings of text
-        raise RecordError(Reason.INVALID_UTF8, f"the file declares the encoding {encoding!r}: {error}") from error
-    return text
+    return decoded(raw, encoding)

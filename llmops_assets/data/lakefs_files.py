@@ -44,14 +44,19 @@ def is_lakefs(pattern: str) -> bool:
     return pattern.startswith(SCHEME)
 
 
+def names_commit(pattern: str) -> bool:
+    """Return whether `pattern` names its files at a commit. Raises RemoteFileError for one that is none of LakeFS."""
+    return _COMMIT.fullmatch(_Address.of(pattern).ref) is not None
+
+
 def at_commit(pattern: str) -> str:
     """Return `pattern` with the commit that its branch or tag is at now; one that names a commit as it is.
 
     Raises RemoteFileError.
     """
-    address = _Address.of(pattern)
-    if _COMMIT.fullmatch(address.ref):
+    if names_commit(pattern):
         return pattern
+    address = _Address.of(pattern)
     with _readable_errors(address):
         from lakefs.reference import Reference
 

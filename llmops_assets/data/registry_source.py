@@ -1,10 +1,10 @@
 """Data sets of a LLaMA-Factory registry as sources: files or hub data sets, whose rows are read as the entry says."""
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from heapq import nsmallest
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from llmops_assets.data.file_sources import (
     MissingSourceError,
@@ -19,6 +19,7 @@ from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.hub_source import hub_facts, pinned_hub, read_hub_rows
 from llmops_assets.data.jsonl import LONGEST_LINE, JsonLine, excerpt, raw_lines
+from llmops_assets.data.lakefs_files import is_lakefs, names_commit
 from llmops_assets.data.record_files import kind_of, open_binary, readable
 from llmops_assets.data.records import (
     Conversation,
@@ -32,7 +33,7 @@ from llmops_assets.data.records import (
 from llmops_assets.data.registry.columns import Columns, check_purpose
 from llmops_assets.data.registry.entries import ELSEWHERE, Entry, RegistryError, entry_of, parsed_entries, samples_of
 from llmops_assets.data.registry.rows import AS_RECORD
-from llmops_assets.data.remote_files import is_url, without_secrets
+from llmops_assets.data.remote_files import RemoteFileError, is_url, without_secrets
 from llmops_assets.data.source_facts import SourceFacts
 from llmops_assets.data.source_specs import (
     FilesSource,
@@ -53,6 +54,7 @@ _SECTIONS: dict[type[RegistrySource], str] = {
 }
 # A row with its place (`file`, or data set and split), or what had to be rejected.
 Row = tuple[str, JsonLine] | QuarantinedRecord
+Parsed = TypeVar("Parsed")
 
 
 def pinned_registry(source: RegistrySource, base_dir: Path) -> RegistrySource:
@@ -80,57 +82,58 @@ def registry_facts(source: RegistrySource, base_dir: Path) -> SourceFacts:
 
 def read_registry_documents(source: RegistryTextSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
     """Yield the documents of a set for pre-training: column `prompt`, or the lines of a text file."""
-    for row in registry_records(source, base_dir):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        name, record = row
-        try:
-            text = parse_text(record.value)
-        except RecordError as error:
-            yield rejected_row(source, name, record, error)
-            continue
-        identity = f"{source.name}/{name}:{record.line}"
-        yield Document(identity, text, source.name, f"{name}:{record.line}", identity, source.license)
+
+    def parse(value: Mapping[str, Any], origin: str) -> list[Document]:
+        identity = f"{source.name}/{origin}"
+        return [Document(identity, parse_text(value), source.name, origin, identity, source.license)]
+
+    return _parsed(source, base_dir, parse)
 
 
 def read_registry_conversations(
     source: RegistryConversationsSource, base_dir: Path
 ) -> Iterator[Conversation | QuarantinedRecord]:
     """Yield the conversations of a set."""
-    for row in registry_records(source, base_dir):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        name, record = row
-        try:
-            layout, messages = parse_conversation(record.value, "messages")
-            identity, group = optional_name(record.value, "id"), optional_name(record.value, "group")
-            class_name = class_of(record.value, None)
-        except RecordError as error:
-            yield rejected_row(source, name, record, error)
-            continue
-        origin = f"{name}:{record.line}"
-        yield conversation_of(
-            messages, layout, source.name, origin, identity=identity, group=group, class_name=class_name
-        )
+
+    def parse(value: Mapping[str, Any], origin: str) -> list[Conversation]:
+        layout, messages = parse_conversation(value, "messages")
+        identity, group = optional_name(value, "id"), optional_name(value, "group")
+        class_name = class_of(value, None)
+        return [
+            conversation_of(
+                messages, layout, source.name, origin, identity=identity, group=group, class_name=class_name
+            )
+        ]
+
+    return _parsed(source, base_dir, parse)
 
 
 def read_registry_comparisons(
     source: RegistryPreferencesSource, base_dir: Path
 ) -> Iterator[tuple[str, Comparison] | QuarantinedRecord]:
     """Yield (origin, preference) of a set of pairs."""
+
+    def parse(value: Mapping[str, Any], origin: str) -> list[tuple[str, Comparison]]:
+        return [(origin, comparison) for comparison in parse_comparisons(value, "sharegpt")]
+
+    return _parsed(source, base_dir, parse)
+
+
+def _parsed(
+    source: RegistrySource, base_dir: Path, parse: Callable[[Any, str], list[Parsed]]
+) -> Iterator[Parsed | QuarantinedRecord]:
+    """Yield what `parse` makes of each row and its origin, `file:line`, and what had to be rejected."""
     for row in registry_records(source, base_dir):
         if isinstance(row, QuarantinedRecord):
             yield row
             continue
         name, record = row
         try:
-            comparisons = parse_comparisons(record.value, "sharegpt")
+            found = parse(record.value, f"{name}:{record.line}")
         except RecordError as error:
             yield rejected_row(source, name, record, error)
             continue
-        yield from ((f"{name}:{record.line}", comparison) for comparison in comparisons)
+        yield from found
 
 
 def registry_records(source: RegistrySource, base_dir: Path) -> Iterator[Row]:
@@ -220,7 +223,7 @@ def _place(source: RegistrySource, base_dir: Path) -> tuple[Entry, FilesSource |
     try:
         check_purpose(Columns.of(entry), _SECTIONS[type(source)])
         return entry, _hub(source, entry) if entry.get("hf_hub_url") else _files(source, entry, base_dir)
-    except RegistryError as error:
+    except (RegistryError, RemoteFileError) as error:
         raise MissingSourceError(f"source '{source.name}': {shown}: {source.dataset}: {error}") from error
 
 
@@ -264,6 +267,10 @@ def _files(source: RegistrySource, entry: Entry, base_dir: Path) -> FilesSource:
 def _pattern(registry: str, entry: Entry, base_dir: Path) -> str:
     """Return the glob of an entry's file, or of all files in its folder; they lie beside the registry."""
     if cloud := entry.get("cloud_file_name"):
+        if is_lakefs(cloud) and not names_commit(cloud):
+            raise RegistryError(
+                f"`cloud_file_name: {without_secrets(cloud)}` moves; name the commit, not a branch or tag"
+            )
         return cloud if PurePosixPath(cloud).suffix else f"{cloud.rstrip('/')}/*"
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:

@@ -19,6 +19,8 @@ _FOLDER = "source_files"
 _TELLS_CHANGES = frozenset(
     {"etag", "content-md5", "digest", "md5hash", "last-modified", "lastmodified", "mtime", "updated", "created"}
 )
+# In the names of their files, `?` and `@` are letters like others.
+_STORES = tuple(f"{name}://" for name in ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
 # A user with a password, and what follows an address: either may be a secret.
 _SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s'\")]*")
 
@@ -107,13 +109,13 @@ def _has_wildcard(pattern: str) -> bool:
 
 
 def _shown(fs: AbstractFileSystem, path: str) -> str:
-    return without_secrets(str(fs.unstrip_protocol(path)))
+    address = str(fs.unstrip_protocol(path))
+    return address if address.startswith(_STORES) else without_secrets(address)
 
 
 def _local_file(fs: AbstractFileSystem, path: str, info: dict[str, Any]) -> FoundFile:
     told = {key.lower(): info[key] for key in info if key.lower() in _TELLS_CHANGES}
     url, version = _shown(fs, path), json.dumps([info.get("size"), told], sort_keys=True, default=str)
-    # In the names of a store, `?` and `#` are letters like others.
     of_the_web = url.startswith(("http://", "https://"))
     name = PurePosixPath(urlsplit(url).path if of_the_web else path).name
     copy = kept_copy(url, version, lambda target: fs.get_file(path, target), name=name, trusted=bool(told))

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Reason, RecordError
+from llmops_assets.data.text_encodings import decoded
 from llmops_assets.errors import LlmopsError
 
 _DECLARED = re.compile(rb"<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
@@ -113,25 +114,10 @@ def _short_pages_too() -> Any:
 def _decoded(raw: bytes) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if raw.startswith(mark):
-            return _decode(raw.removeprefix(mark), encoding)
+            return decoded(raw.removeprefix(mark), encoding)
     declared = _DECLARED.search(raw[:_PRESCANNED])
     name = declared[1].decode("ascii", "replace").lower() if declared else "utf-8"
-    return _decode(raw, _MEANT.get(name, name))
-
-
-def _decode(raw: bytes, encoding: str) -> str:
-    try:
-        text = raw.decode(encoding)
-        text.encode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not {encoding} ({error.reason})") from error
-    except UnicodeEncodeError as error:
-        raise RecordError(Reason.INVALID_UNICODE, f"its {encoding} holds half of a surrogate pair") from error
-    except (UnicodeError, LookupError) as error:  # some codecs of Python are no encodings of text
-        raise RecordError(
-            Reason.INVALID_UTF8, f"the page declares the encoding {encoding!r}, which is unknown"
-        ) from error
-    return text
+    return decoded(raw, _MEANT.get(name, name))
 
 
 def _mark_content(page: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError, find_files
 from llmops_assets.data.records import Document
-from llmops_assets.data.source_specs import RegistryConversationsSource, TextFilesSource
+from llmops_assets.data.source_specs import RegistryConversationsSource, RegistryTextSource, TextFilesSource
 from llmops_assets.data.sources import facts_of, pinned, read_corpus_source, read_sft_source
 from llmops_assets_tests.data.lakefs_server import ACCESS_KEY, SECRET_KEY, LakeFsServer, running_lakefs
 
@@ -110,6 +110,22 @@ def test_a_whole_registry_may_lie_in_a_repository(server: LakeFsServer) -> None:
     [conversation] = read_sft_source(held, Path())
     assert [turn.content for turn in conversation.messages] == ["Add.\n1 and 2", "3"]  # pyright: ignore
     assert held.file == f"lakefs://docs/{facts_of(held, Path()).revision}/data/dataset_info.json"
+
+
+def test_a_registry_cannot_point_to_a_branch_which_each_reading_would_look_up(
+    server: LakeFsServer, tmp_path: Path
+) -> None:
+    def entry(address: str) -> RegistryTextSource:
+        (tmp_path / "dataset_info.json").write_text(json.dumps({"texts": {"cloud_file_name": address}}))
+        return RegistryTextSource(name="texts", file="dataset_info.json", dataset="texts")
+
+    with pytest.raises(MissingSourceError, match=r"texts: `cloud_file_name: lakefs://docs/main/.*` moves; name the"):
+        pinned(entry("lakefs://docs/main/texts/a.jsonl"), tmp_path)
+    with pytest.raises(MissingSourceError, match="must be lakefs://<repository>"):
+        pinned(entry("lakefs://docs"), tmp_path)
+    commit = server.refs["docs", "main"]
+    held = pinned(entry(f"lakefs://docs/{commit}/texts/a.jsonl"), tmp_path)
+    assert (facts_of(held, tmp_path).revision, facts_of(held, tmp_path).files) == (commit, 1)
 
 
 @pytest.mark.parametrize(
