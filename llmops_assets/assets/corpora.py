@@ -8,10 +8,11 @@ from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
 from llmops_assets.assets.set_pages import card_input, length_tables, set_page, sources_table
-from llmops_assets.assets.sources import SOURCE_FACTS, SourcesAtHand, source_keys
+from llmops_assets.assets.sources import SOURCE_FACTS, facts_metadata, facts_summary, source_keys
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.data_set import DataSetSummary
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.recipe import CorpusSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
@@ -19,7 +20,7 @@ from llmops_assets.resources.data_workers import DataWorkers
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 
 
 def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
@@ -71,9 +72,9 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
                 summary = build_corpus(
                     at_hand.sources, settings, tokenizer_file, slot.output, base_dir, items, data_workers.open()
                 )
-                facts = summarized_facts(recipe.name, "corpus", settings, spec.sources, summary)
+                facts = summarized_facts(recipe.name, "corpus", settings, at_hand, summary)
                 write_card(slot.output, facts, recipe.card)
-                return Built(summary=summary.model_dump(mode="json") | at_hand.summary())
+                return Built(summary=summary.model_dump(mode="json") | facts_summary(at_hand))
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -81,7 +82,7 @@ def corpus_asset(recipe: Recipe, section: CorpusSection) -> dg.AssetsDefinition:
             artifact,
             reused=reused,
             metadata=data_set_metadata(artifact.manifest.summary)
-            | at_hand.metadata(kept_records(artifact.manifest.summary))
+            | facts_metadata(at_hand, kept_records(artifact.manifest.summary))
             | {
                 "examples": example_rows(artifact.folder / "train.jsonl", lambda row: row["text"][:600]),
             }

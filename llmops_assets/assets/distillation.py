@@ -37,8 +37,8 @@ class StaleTeacher(LlmopsError):
     """The recording that is there is that of another teacher, or of other rows."""
 
 
-def teacher_ref(spec: TeacherSpec) -> TeacherRef:
-    """Return the teacher of a recipe by the digests of its bytes.
+def teacher_ref(spec: TeacherSpec, section: str = "teacher") -> TeacherRef:
+    """Return the model that the recipe's `section` names by the digests of its bytes.
 
     Raises NoWeights and NoTeacherAdapter.
     """
@@ -47,7 +47,7 @@ def teacher_ref(spec: TeacherSpec) -> TeacherRef:
         return TeacherRef(base_model=base)
     weights = spec.adapter / WEIGHTS_FILE
     if not weights.is_file():
-        raise NoTeacherAdapter(f"teacher.adapter: {spec.adapter} has no {WEIGHTS_FILE}; name the folder of a LoRA")
+        raise NoTeacherAdapter(f"{section}.adapter: {spec.adapter} has no {WEIGHTS_FILE}; name the folder of a LoRA")
     adapter = AdapterRef(path=weights.parent, sha256=file_sha256(weights), base_digest=base.digest)
     return TeacherRef(base_model=base, adapter=adapter)
 

@@ -8,13 +8,14 @@ import dagster as dg
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
-from llmops_assets.assets.sources import SourcesAtHand, source_keys
+from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 NAME = "eval_sets"
 
 
@@ -45,7 +46,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
 
             def build(slot: BuildSlot) -> Built:
                 held = section.model_copy(update={"sources": at_hand.sources})
-                return Built(summary=build_eval_sets(held, slot.output, base_dir) | at_hand.summary())
+                return Built(summary=build_eval_sets(held, slot.output, base_dir) | facts_summary(at_hand))
 
             artifact, reused = build_once(artifacts, request, build)
         summary = artifact.manifest.summary
@@ -58,7 +59,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
                 "formats": dg.MetadataValue.json(summary["formats"]),
                 "quarantined": counts_table(summary["quarantined"]),
                 "licenses": dg.MetadataValue.json(summary["licenses"]),
-                **at_hand.metadata(summary["items"]),
+                **facts_metadata(at_hand, summary["items"]),
                 "examples": example_rows(artifact.folder / ITEMS_FILE, lambda row: json.dumps(row, indent=1)[:600]),
             },
         )

@@ -1,6 +1,7 @@
 """Sets that a model writes, as assets: generated once, with what they cost and what was rejected on their page."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -10,9 +11,10 @@ from llmops_assets.assets.distillation import GPU_POOL, teacher_ref
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
+from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.generation.generated_set import ROWS_FILE, GeneratedSetSummary
 from llmops_assets.data.generation.specs import GenerationSpec, GroundedSpec, InstructionsSpec, LocalSpec
-from llmops_assets.data.sources import source_hash
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.evaluation.data_generation import RESULT_FILE, DataGenerationJob, GroundedTask, SelfInstructTask
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
@@ -21,7 +23,7 @@ from llmops_assets.settings import configs_dir, generation_cache
 from llmops_assets.training.digests import file_sha256
 from llmops_assets.training.distillation.specs import TeacherSpec
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 INSTRUCTIONS, GROUNDED_PAIRS = "instructions", "grounded_pairs"
 # Nested sections, which the launchpad cannot edit.
 _OF_THE_RECIPE = frozenset(
@@ -48,6 +50,7 @@ def instructions_asset(recipe: Recipe, section: InstructionsSpec) -> dg.AssetsDe
 
     @dg.asset(
         key=asset_key(recipe.name, INSTRUCTIONS),
+        deps=source_keys(recipe, INSTRUCTIONS),
         group_name=recipe.name,
         kinds=_kinds(section),
         owners=recipe.owners,
@@ -64,10 +67,15 @@ def instructions_asset(recipe: Recipe, section: InstructionsSpec) -> dg.AssetsDe
         with readable_errors():
             spec = resolved(section, config)
             recipe_dir = configs_dir() / "recipes"
-            inputs = {spec.seeds.name: source_hash(spec.seeds, recipe_dir)}
-            task = SelfInstructTask(spec=spec, recipe_dir=recipe_dir)
-            artifact, reused = _generated(recipe, INSTRUCTIONS, task, inputs, artifacts, trainer)
-        return materialized(artifact, reused=reused, metadata=_metadata(artifact))
+            at_hand = SourcesAtHand.look_up([spec.seeds], recipe_dir)
+            [seeds] = at_hand.sources
+            task = SelfInstructTask(spec=spec.model_copy(update={"seeds": seeds}), recipe_dir=recipe_dir)
+            artifact, reused = _generated(
+                recipe, INSTRUCTIONS, spec, task, at_hand.inputs, artifacts, trainer, facts_summary(at_hand)
+            )
+        used = {seeds.name: artifact.manifest.summary["summary"]["counts"]["seeds"]}
+        metadata = _metadata(artifact) | facts_metadata(at_hand, used)
+        return materialized(artifact, reused=reused, metadata=metadata)
 
     return instructions
 
@@ -99,7 +107,7 @@ def grounded_pairs_asset(recipe: Recipe, section: GroundedSpec) -> dg.AssetsDefi
             inputs = {"corpus": corpus.manifest.data_version, "tokenizer": file_sha256(tokenizer_file)}
             spec = resolved(section, config)
             task = GroundedTask(spec=spec, corpus_dir=corpus.folder, tokenizer_file=tokenizer_file)
-            artifact, reused = _generated(recipe, GROUNDED_PAIRS, task, inputs, artifacts, trainer)
+            artifact, reused = _generated(recipe, GROUNDED_PAIRS, spec, task, inputs, artifacts, trainer)
         return materialized(artifact, reused=reused, metadata=_metadata(artifact))
 
     return grounded_pairs
@@ -108,21 +116,24 @@ def grounded_pairs_asset(recipe: Recipe, section: GroundedSpec) -> dg.AssetsDefi
 def _generated(
     recipe: Recipe,
     asset: str,
+    spec: GenerationSpec,
     task: SelfInstructTask | GroundedTask,
     inputs: dict[str, str],
     artifacts: ArtifactStore,
     trainer: Trainer,
+    known: Mapping[str, Any] | None = None,
 ) -> tuple[Artifact, bool]:
-    generator = task.spec.generator
+    """Return the set of `task`, made by `spec`, and whether it was there; `known` goes into its summary."""
+    generator = spec.generator
     model = None
     if isinstance(generator, LocalSpec):
         names = generator.model_dump(include={"name", "revision", "adapter", "precision", "quantization"})
-        model = teacher_ref(TeacherSpec(**names))
+        model = teacher_ref(TeacherSpec(**names), section=f"{asset}.generator")
         inputs = {**inputs, "generator": model.digest}
     request = BuildRequest(
         recipe=recipe.name,
         asset=asset,
-        spec=task.spec,
+        spec=spec,
         inputs=inputs,
         code_version=CODE_VERSION,
         # Timeouts and how many requests are under way at once change no answer.
@@ -137,7 +148,8 @@ def _generated(
             output_dir=slot.output,
             result_file=slot.scratch / RESULT_FILE,
         )
-        return Built(summary=trainer.generate_data(job, folder=slot.scratch, on_line=print).model_dump(mode="json"))
+        result = trainer.generate_data(job, folder=slot.scratch, on_line=print)
+        return Built(summary=result.model_dump(mode="json") | dict(known or {}))
 
     return build_once(artifacts, request, build)
 

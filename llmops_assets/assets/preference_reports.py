@@ -36,7 +36,7 @@ from llmops_assets.recipe import PreferencesSection, Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.feedback import FeedbackResource
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NAME = "preference_report"
 REPORT_FILE = "report.json"
 FROM_VOTES = "pairs from votes"

@@ -17,7 +17,7 @@ from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
-from llmops_assets.assets.sources import SourcesAtHand, source_keys
+from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.card_facts import preference_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.preference_pairs import (
@@ -28,10 +28,11 @@ from llmops_assets.data.preference_pairs import (
     without_leaking_pairs,
 )
 from llmops_assets.data.records import row_hash
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.data.splits import pick
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
-from llmops_assets.feedback.admission import admitted_pairs, leaving_out, quarantine_row
+from llmops_assets.feedback.admission import admitted_pairs, leaving_out, quarantine_row, within_rater_share
 from llmops_assets.feedback.ballots import Exclusion
 from llmops_assets.feedback.export import dpo_rows, rater_kinds, sealed_split
 from llmops_assets.feedback.records import PairSelection, PreferencePair
@@ -43,7 +44,7 @@ from llmops_assets.resources.feedback import FeedbackResource
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 THROUGH_TAG = "llmops/preferences_through"
 QUARANTINE = "quarantine.jsonl"
 
@@ -124,12 +125,14 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
 
             def build(slot: BuildSlot) -> Built:
                 held = None if sets is None else sets.model_copy(update={"sources": at_hand.sources})
-                data_sets = None if held is None else _read_data_sets(slot, held, selection, base_dir, recipe)
-                limit, items = 0 if sets is None else sets.max_sealed, items_file(eval_sets)
-                kept = _write(slot, selection, data_sets, spec.sealed_share, limit, recipe.name, items)
-                facts = preference_facts(recipe.name, spec, at_hand.sources, kept)
+                items = items_file(eval_sets)
+                votes = _admitted(selection, spec, recipe.name, items)
+                data_sets = None if held is None else _read_data_sets(slot, held, votes, base_dir, recipe)
+                limit = 0 if sets is None else sets.max_sealed
+                kept = _write(slot, votes, data_sets, spec.sealed_share, limit, recipe.name, items)
+                facts = preference_facts(recipe.name, spec, at_hand, kept)
                 write_card(slot.output, facts, recipe.card)
-                return Built(summary=kept | at_hand.summary())
+                return Built(summary=kept | facts_summary(at_hand))
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -146,7 +149,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "votes_left_out": counts_table(summary["votes_left_out"]),
                 "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
-                **at_hand.metadata(found["pairs"] if found else {}),
+                **facts_metadata(at_hand, found["pairs"] if found else {}),
                 "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
                 **page,
             },
@@ -193,8 +196,18 @@ def _left_out_rows(data_sets: PairIntake | None, selection: PairSelection) -> It
     yield from map(quarantine_row, selection.left_out)
 
 
+def _admitted(selection: PairSelection, spec: PreferenceSetSpec, recipe: str, eval_items: Path | None) -> PairSelection:
+    """Leave out the pairs that would be trained on and hold an item of the eval sets, then a rater's above the share.
+
+    Sealed pairs are measured on, and may hold items.
+    """
+    if eval_items is not None:
+        train, _ = sealed_split(selection.pairs, spec.sealed_share, recipe)
+        selection = _without_eval_items(selection, train, eval_items)
+    return within_rater_share(selection, spec.max_share_per_rater)
+
+
 def _without_eval_items(selection: PairSelection, train: list[PreferencePair], eval_items: Path) -> PairSelection:
-    """Leave out the pairs of `train` that hold an item of the eval sets."""
     # numpy is for those who build, not for the code location, which imports this module.
     from llmops_assets.data.decontamination import EvalIndex, leaking_rows
 
@@ -216,19 +229,15 @@ def _write(
 ) -> dict:
     """Write what is trained on and what is sealed; of data sets `limit` sealed pairs are kept for the gate.
 
-    What is trained on holds none of `eval_items`; sealed pairs are measured on, and may.
+    Of data sets, what is trained on holds none of `eval_items`.
     """
     train, heldout = sealed_split(selection.pairs, share, recipe)
     more_train, more_sealed = sealed_split(data_sets.kept if data_sets else [], share, recipe)
     more_heldout = pick(more_sealed, limit, seed=0, key=lambda pair: f"{pair.source} {pair.origin}")
-    if eval_items is not None:
-        selection = _without_eval_items(selection, train, eval_items)
-        kept = {pair.vote_id for pair in selection.pairs}
-        train = [pair for pair in train if pair.vote_id in kept]
-        if data_sets is not None:
-            more_train = without_leaking_pairs(more_train, eval_items, data_sets.quarantine)
-            # What is counted, and measured of lengths and margins, is what stays.
-            data_sets = replace(data_sets, kept=[*more_train, *more_sealed])
+    if eval_items is not None and data_sets is not None:
+        more_train = without_leaking_pairs(more_train, eval_items, data_sets.quarantine)
+        # What is counted, and measured of lengths and margins, is what stays.
+        data_sets = replace(data_sets, kept=[*more_train, *more_sealed])
     rows = [*dpo_rows(train), *(pair.to_row() for pair in more_train)]
     scored = [*(_scored_row(pair) for pair in heldout), *(_scored_sourced_row(pair) for pair in more_heldout)]
     if not rows or not scored:

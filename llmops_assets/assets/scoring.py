@@ -14,7 +14,7 @@ from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.digests import file_sha256
 from llmops_assets.training.job import BaseModelRef
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dataclass(frozen=True)

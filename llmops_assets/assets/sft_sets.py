@@ -11,18 +11,19 @@ from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
-from llmops_assets.assets.sources import SourcesAtHand, source_keys
+from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.card_facts import summarized_facts
 from llmops_assets.data.cards import write_card
 from llmops_assets.data.sft_set import build_sft_set
 from llmops_assets.data.source_specs import ExtractedSource
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.recipe import MADE_BY_MODEL, Recipe, SftSection
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 
 def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
@@ -93,15 +94,17 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
                     {kind: artifact.folder for kind, artifact in sets.items()},
                     items,
                 )
-                facts = summarized_facts(recipe.name, "sft_set", settings, spec.sources, summary)
+                facts = summarized_facts(recipe.name, "sft_set", settings, at_hand, summary)
                 write_card(slot.output, facts, recipe.card)
-                return Built(summary=summary.model_dump(mode="json") | at_hand.summary())
+                return Built(summary=summary.model_dump(mode="json") | facts_summary(at_hand))
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
             examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
         summary = artifact.manifest.summary
-        metadata = data_set_metadata(summary) | at_hand.metadata(kept_records(summary)) | {"examples": examples} | page
+        metadata = (
+            data_set_metadata(summary) | facts_metadata(at_hand, kept_records(summary)) | {"examples": examples} | page
+        )
         return materialized(artifact, reused=reused, metadata=metadata)
 
     return sft_set

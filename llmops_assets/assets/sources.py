@@ -2,28 +2,17 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeGuard, TypeVar
+from typing import Any
 
 import dagster as dg
 
 from llmops_assets.assets.lineage import readable_errors
 from llmops_assets.data.remote_files import is_url, without_secrets
-from llmops_assets.data.source_facts import SourceFacts
-from llmops_assets.data.source_specs import (
-    ExtractedSource,
-    FilesSource,
-    GeneratedSource,
-    HubSource,
-    RegistrySource,
-    SourceSpec,
-)
-from llmops_assets.data.sources import ReadableSource, facts_of, pinned
+from llmops_assets.data.source_specs import FilesSource, HubSource, RegistrySource, SourceSpec
+from llmops_assets.data.sources import ReadableSource
+from llmops_assets.data.sources_at_hand import SourcesAtHand, is_read
 from llmops_assets.recipe import Recipe
 from llmops_assets.settings import configs_dir
-
-AnySource = TypeVar("AnySource", bound=SourceSpec)
 
 # Key of a set's manifest summary that holds the facts of its sources.
 SOURCE_FACTS = "source_facts"
@@ -49,46 +38,19 @@ def source_assets(recipe: Recipe) -> list[dg.SourceAsset]:
         return [_source_asset(recipe, name, source) for name, source in _sources(recipe)]
 
 
-@dataclass(frozen=True)
-class SourcesAtHand(Generic[AnySource]):
-    """The sources of a set, each held at the commit that it is at now, and what is known about them.
-
-    There are no `facts` about one that is made in the lane, of its corpus or by a model: its asset has those.
-    """
-
-    sources: list[AnySource]
-    facts: list[SourceFacts]
-
-    @classmethod
-    def look_up(cls, sources: Sequence[AnySource], base_dir: Path) -> "SourcesAtHand[AnySource]":
-        """Ask hubs and servers once, and hash what is to be read. Raises MissingSourceError."""
-        held = [pinned(source, base_dir) if _is_read(source) else source for source in sources]
-        return cls(held, [facts_of(source, base_dir) for source in held if _is_read(source)])
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """The content hash of each source as an input of the set, by `source/<name>`.
-
-        A source may be called what another input is called, such as `tokenizer`.
-        """
-        return {f"source/{facts.source}": facts.content_hash for facts in self.facts}
-
-    def summary(self) -> dict[str, Any]:
-        """Return the facts as the entry of a manifest's summary."""
-        return {SOURCE_FACTS: [facts.model_dump(mode="json") for facts in self.facts]}
-
-    def metadata(self, records: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
-        """Return the facts as a table, with how many `records` of each source were kept."""
-        rows = []
-        for facts in self.facts:
-            known = {**facts.model_dump(mode="json"), "records": records.get(facts.source)}
-            rows.append(dg.TableRecord({name: _cell(known[name], kind) for name, kind in _COLUMNS.items()}))
-        columns = [dg.TableColumn(name, kind) for name, kind in _COLUMNS.items()]
-        return {SOURCE_FACTS: dg.MetadataValue.table(rows, schema=dg.TableSchema(columns))} if rows else {}
+def facts_summary(at_hand: SourcesAtHand) -> dict[str, Any]:
+    """Return the facts of sources as the entry of a manifest's summary."""
+    return {SOURCE_FACTS: [facts.model_dump(mode="json") for facts in at_hand.facts]}
 
 
-def _is_read(source: SourceSpec) -> TypeGuard[ReadableSource]:
-    return not isinstance(source, ExtractedSource | GeneratedSource)
+def facts_metadata(at_hand: SourcesAtHand, records: Mapping[str, int]) -> dict[str, dg.MetadataValue]:
+    """Return the facts of sources as a table, with how many `records` of each were kept."""
+    rows = []
+    for facts in at_hand.facts:
+        known = {**facts.model_dump(mode="json"), "records": records.get(facts.source)}
+        rows.append(dg.TableRecord({name: _cell(known[name], kind) for name, kind in _COLUMNS.items()}))
+    columns = [dg.TableColumn(name, kind) for name, kind in _COLUMNS.items()]
+    return {SOURCE_FACTS: dg.MetadataValue.table(rows, schema=dg.TableSchema(columns))} if rows else {}
 
 
 def _cell(value: Any, kind: str) -> str | int:
@@ -107,10 +69,13 @@ def _sources(recipe: Recipe) -> Iterator[tuple[str, ReadableSource]]:
         "preference_set": pairs,
         "eval_sets": recipe.eval_sets,
     }
-    for name, section in sections.items():
-        for source in section.sources if section is not None else ():
-            if _is_read(source):
-                yield name, source
+    sources: dict[str, Sequence[SourceSpec]] = {
+        name: section.sources for name, section in sections.items() if section is not None
+    }
+    if recipe.instructions is not None:
+        sources["instructions"] = [recipe.instructions.seeds]
+    for name, read in sources.items():
+        yield from ((name, source) for source in read if is_read(source))
 
 
 def _key(recipe: Recipe, name: str, source: ReadableSource) -> dg.AssetKey:

@@ -7,16 +7,17 @@ from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, ev
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.previews import counts_table
 from llmops_assets.assets.set_pages import card_input, set_page
-from llmops_assets.assets.sources import SourcesAtHand, source_keys
+from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.card_facts import thumbs_facts
 from llmops_assets.data.cards import write_card
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir
 from llmops_assets.training.digests import file_sha256
 
-CODE_VERSION = "5"
+CODE_VERSION = "6"
 
 
 def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinition:
@@ -54,8 +55,8 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
             def build(slot: BuildSlot) -> Built:
                 held, items = section.model_copy(update={"sources": at_hand.sources}), items_file(eval_sets)
                 summary = build_thumbs_set(held, tokenizer_file, slot.output, base_dir, items)
-                write_card(slot.output, thumbs_facts(recipe.name, section, section.sources, summary), recipe.card)
-                return Built(summary=summary | at_hand.summary())
+                write_card(slot.output, thumbs_facts(recipe.name, section, at_hand, summary), recipe.card)
+                return Built(summary=summary | facts_summary(at_hand))
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
@@ -67,7 +68,7 @@ def thumbs_set_asset(recipe: Recipe, section: ThumbsSetSpec) -> dg.AssetsDefinit
                 "dagster/row_count": summary["train"],
                 "thumbs": counts_table({"up": summary["up"], "down": summary["down"]}),
                 "quarantined": counts_table(summary["quarantined"]),
-                **at_hand.metadata({name: counts["kept"] for name, counts in summary["sources"].items()}),
+                **facts_metadata(at_hand, {name: counts["kept"] for name, counts in summary["sources"].items()}),
                 **page,
             },
         )

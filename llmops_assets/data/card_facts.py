@@ -1,6 +1,6 @@
 """What the cards of the four kinds of sets say, from the recipe's settings and the summary of the build."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -12,13 +12,14 @@ from llmops_assets.data.mixing import source_mix
 from llmops_assets.data.named_sets import resolved
 from llmops_assets.data.remote_files import is_url, without_secrets
 from llmops_assets.data.size_guidance import size_remark
-from llmops_assets.data.source_specs import FilesSource, HubSource, SourceSpec
+from llmops_assets.data.source_specs import FilesSource, HubSource, RegistrySource, SourceSpec
+from llmops_assets.data.sources_at_hand import SourcesAtHand
 
 _PARAPHRASES = "Comparison is of words: a paraphrase or a translation is not found."
 
 
 def summarized_facts(
-    recipe: str, asset: str, settings: BaseModel, sources: Sequence[SourceSpec], summary: DataSetSummary
+    recipe: str, asset: str, settings: BaseModel, at_hand: SourcesAtHand, summary: DataSetSummary
 ) -> CardFacts:
     """Return the facts of a corpus or an SFT set."""
     about = {
@@ -31,8 +32,7 @@ def summarized_facts(
     tables = {
         "Sources": [
             {
-                **_origin(source, summary.licenses),
-                "content": summary.source_hashes[source.name][:12],
+                **_origin(source, at_hand, summary.licenses),
                 "read": counted[source.name].read,
                 "kept": counted[source.name].kept,
                 "not drawn": counted[source.name].not_drawn,
@@ -40,7 +40,7 @@ def summarized_facts(
                 "share": _percent(counted[source.name].token_share),
                 **({"asked": _percent(summary.shares[source.name])} if summary.shares else {}),
             }
-            for source in sources
+            for source in at_hand.named
         ],
         "What was left out": [
             *_counts("reason", summary.quarantined),
@@ -53,7 +53,7 @@ def summarized_facts(
         "Classes": [{"class": name, **counts} for name, counts in summary.classes.items()],
         "Processing": _settings(settings),
     }
-    gaps = [size_remark(asset, amount).sentence, *_short_classes(summary), *_gaps_of(sources, summary.licenses)]
+    gaps = [size_remark(asset, amount).sentence, *_short_classes(summary), *_gaps_of(at_hand, summary.licenses)]
     if asset == "sft_set" and getattr(settings, "near_duplicate_threshold", None) is None:
         gaps.append("Near-duplicates were not looked for: near_duplicate_threshold is not set.")
     if getattr(settings, "pii", "keep") == "keep":
@@ -71,15 +71,13 @@ def summarized_facts(
     )
 
 
-def preference_facts(
-    recipe: str, settings: BaseModel, sources: Sequence[SourceSpec], summary: Mapping[str, Any]
-) -> CardFacts:
+def preference_facts(recipe: str, settings: BaseModel, at_hand: SourcesAtHand, summary: Mapping[str, Any]) -> CardFacts:
     """Return the facts of a preference set, whose `summary` has counts of votes and of data sets."""
     sets: Mapping[str, Any] = summary.get("data_sets") or {}
     licenses: Mapping[str, str] = sets.get("licenses", {})
     pairs: Mapping[str, int] = sets.get("pairs", {})
     raters: Mapping[str, int] = summary["rater_kinds"]
-    gaps = [size_remark("preference_set", summary["train"]).sentence, *_gaps_of(sources, licenses)]
+    gaps = [size_remark("preference_set", summary["train"]).sentence, *_gaps_of(at_hand, licenses)]
     if summary["contains_simulated_votes"]:
         gaps.append("It holds simulated votes: they are a program's, and say nothing of what people prefer.")
     if raters:
@@ -98,11 +96,11 @@ def preference_facts(
             "Votes that were left out": _counts("reason", summary.get("votes_left_out", {}), "votes"),
             "Sources": [
                 {
-                    **_origin(source, licenses),
+                    **_origin(source, at_hand, licenses),
                     "pairs": pairs.get(source.name, 0),
                     "chosen is longer": _percent(sets.get("chosen_is_longer", {}).get(source.name, 0.0)),
                 }
-                for source in sources
+                for source in at_hand.named
             ],
             "What was left out": _counts("reason", summary["quarantined"]),
             "Processing": _settings(settings),
@@ -111,9 +109,7 @@ def preference_facts(
     )
 
 
-def thumbs_facts(
-    recipe: str, settings: BaseModel, sources: Sequence[SourceSpec], summary: Mapping[str, Any]
-) -> CardFacts:
+def thumbs_facts(recipe: str, settings: BaseModel, at_hand: SourcesAtHand, summary: Mapping[str, Any]) -> CardFacts:
     """Return the facts of a thumbs set."""
     return CardFacts(
         name=f"{recipe}/thumbs_set",
@@ -123,43 +119,53 @@ def thumbs_facts(
         tables={
             "Thumbs": _counts("label", {"up": summary["up"], "down": summary["down"]}),
             "Sources": [
-                {**_origin(source, summary["licenses"]), **_spaced(summary["sources"][source.name])}
-                for source in sources
+                {**_origin(source, at_hand, summary["licenses"]), **_spaced(summary["sources"][source.name])}
+                for source in at_hand.named
             ],
             "What was left out": _counts("reason", summary["quarantined"]),
             "Processing": _settings(settings),
         },
-        gaps=_gaps_of(sources, summary["licenses"]),
+        gaps=_gaps_of(at_hand, summary["licenses"]),
     )
 
 
-def _origin(source: SourceSpec, licenses: Mapping[str, str]) -> dict[str, object]:
-    """Return how a source is called and where it is, without a path of the machine that read it."""
-    where, revision = None, None
-    if isinstance(source, HubSource):
-        found = resolved(source)
-        where, revision = f"{found.dataset}, split {found.split}", found.revision
-    elif isinstance(source, FilesSource):
-        shown = without_secrets(source.pattern)
-        absolute = not is_url(source.pattern) and PurePath(source.pattern).is_absolute()
-        where = PurePath(shown).name if absolute else shown
+def _origin(source: SourceSpec, at_hand: SourcesAtHand, licenses: Mapping[str, str]) -> dict[str, object]:
+    """Return how a source is called, where it is, and what of it was read, without a path of the machine that read."""
+    known = at_hand.by_name.get(source.name)
     return {
         "source": source.name,
         "kind": source.model_dump()["kind"],
-        **({} if where is None else {"where": where}),
-        **({} if revision is None else {"revision": revision}),
+        "where": _where(source),
+        "revision": known and known.revision,
         "licence": licenses.get(source.name, "unknown"),
+        "content": known and known.content_hash[:12],
     }
 
 
-def _gaps_of(sources: Sequence[SourceSpec], licenses: Mapping[str, str]) -> list[str]:
+def _where(source: SourceSpec) -> str | None:
+    match source:
+        case HubSource():
+            found = resolved(source)
+            return f"{_shown(found.dataset)}, split {found.split}"
+        case FilesSource():
+            return _shown(source.pattern)
+        case RegistrySource():
+            return f"{source.dataset} of {_shown(source.file)}"
+    return None
+
+
+def _shown(place: str) -> str:
+    absolute = not is_url(place) and PurePath(place).is_absolute()
+    return PurePath(place).name if absolute else without_secrets(place)
+
+
+def _gaps_of(at_hand: SourcesAtHand, licenses: Mapping[str, str]) -> list[str]:
     unknown = sorted(name for name, license in licenses.items() if license == "unknown")
-    moving = sorted(source.name for source in sources if isinstance(source, HubSource) and source.revision is None)
     gaps = []
     if unknown:
         gaps.append(f"The licence is not stated for {', '.join(unknown)}.")
-    if moving:
-        gaps.append(f"No revision is pinned for {', '.join(moving)}; it may read another version tomorrow.")
+    if at_hand.moving:
+        gaps.append(f"No revision is pinned for {', '.join(at_hand.moving)}; it may read another version tomorrow.")
     return gaps
 
 

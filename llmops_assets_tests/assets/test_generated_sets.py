@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from llmops_assets.assets.lineage import asset_key
+from llmops_assets.assets.sources import SOURCE_FACTS
 from llmops_assets.definitions import lane as lane_definitions
 from llmops_assets.recipe import load_recipe
 from llmops_assets.resources.defaults import default_resources
@@ -19,6 +20,7 @@ from llmops_assets_tests.data.generation.chat_server import ChatServer, chat_ser
 from llmops_assets_tests.data.self_instruct.test_pipeline import SEEDS
 
 CANARY = "sk-canary-c04d"
+SEEDS_KEY = dg.AssetKey([NAME, "instructions_sources", "seeds"])
 
 
 @pytest.fixture
@@ -74,7 +76,9 @@ def test_the_sft_set_depends_on_what_a_model_writes_and_local_models_take_the_gp
     pools = {name: graph.get(asset_key(NAME, name)).pools for name in ("instructions", "grounded_pairs")}
     assert pools == {"instructions": set(), "grounded_pairs": {"gpu"}}
     job = definitions.resolve_job_def(f"{NAME}_build")
-    assert {f"{NAME}__instructions", f"{NAME}__grounded_pairs"} <= {node.name for node in job.nodes}
+    steps = {f"{NAME}__instructions_sources__seeds", f"{NAME}__instructions", f"{NAME}__grounded_pairs"}
+    assert steps <= {node.name for node in job.nodes}
+    assert graph.get(asset_key(NAME, "instructions")).parent_keys == {SEEDS_KEY}
 
 
 def test_what_a_model_wrote_reaches_the_sft_set_with_its_name_and_side(lane: OpenLane, server: ChatServer) -> None:
@@ -106,6 +110,11 @@ def test_the_page_shows_accounts_reasons_and_examples(lane: OpenLane, server: Ch
     assert page["requests/sent"] == len(server.asked) and page["requests/from_cache"] == 0
     assert "assistant" in page["examples"] and "0.0-0.1" in page["rouge_to_nearest_seed"]
     assert {"counts", "rejected", "spent", "first_words", "licenses", "generators"} <= set(page)
+    [seeds] = page[SOURCE_FACTS].records
+    assert (seeds.data["source"], seeds.data["records"], seeds.data["files"]) == ("seeds", len(SEEDS), 1)
+    manifest = lane.artifact("instructions").manifest
+    [facts] = manifest.summary[SOURCE_FACTS]
+    assert facts["content_hash"] == seeds.data["content_hash"] == manifest.inputs["source/seeds"]
 
 
 def test_only_what_answers_depend_on_makes_another_set_and_the_cache_pays_for_it(

@@ -67,3 +67,13 @@ def _written(kind: type[Source], folder: Path, name: str, *lines: str | bytes) -
     raw = [line if isinstance(line, bytes) else line.encode("utf-8") for line in lines]
     (folder / name).write_bytes(b"".join(line + b"\n" for line in raw))
     return kind(name=Path(name).stem, pattern=name, license="CC0-1.0")
+
+
+@pytest.fixture
+def hub_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, which is not asked."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "arrow"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "arrow")
+    return tmp_path

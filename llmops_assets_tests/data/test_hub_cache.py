@@ -90,40 +90,31 @@ def test_two_named_sets_are_read_at_their_revision_without_the_hub(tmp_path: Pat
     }
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "arrow"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "arrow")
-    return tmp_path
-
-
 def answers(source: HubConversationsSource) -> list[str]:
     return [chat.messages[-1].content for chat in read_sft_source(source, Path())]  # pyright: ignore
 
 
-def test_without_a_revision_the_cached_branch_is_pinned(home: Path) -> None:
-    lay_out(home, ULTRACHAT, OLD, ultrachat("Old."))
+def test_without_a_revision_the_cached_branch_is_pinned(hub_home: Path) -> None:
+    lay_out(hub_home, ULTRACHAT, OLD, ultrachat("Old."))
     source = HubConversationsSource(name="chats", dataset="ultrachat")
     held, before = pinned(source, Path()), facts_of(source, Path())
     assert (held.revision, held.dataset, before.revision) == (OLD, ULTRACHAT, OLD)
-    lay_out(home, ULTRACHAT, NEW, ultrachat("New."))
+    lay_out(hub_home, ULTRACHAT, NEW, ultrachat("New."))
     assert (answers(held), answers(source)) == (["Old."], ["New."])
     assert facts_of(held, Path()) == before
     assert facts_of(source, Path()).content_hash != before.content_hash
 
 
-def test_a_revision_that_is_not_cached_is_not_read_from_another_one(home: Path) -> None:
-    lay_out(home, ULTRACHAT, OLD, ultrachat("Old."))
+def test_a_revision_that_is_not_cached_is_not_read_from_another_one(hub_home: Path) -> None:
+    lay_out(hub_home, ULTRACHAT, OLD, ultrachat("Old."))
     source = HubConversationsSource(name="chats", dataset="ultrachat", revision=NEW)
     advice = rf"ultrachat_200k@{NEW}.*hf download {ULTRACHAT} --repo-type dataset --revision"
     with pytest.raises(MissingSourceError, match=advice):
         answers(source)
 
 
-def test_a_series_that_lacks_a_file_is_not_read_in_part(home: Path) -> None:
-    snapshot = lay_out(home, ULTRACHAT, OLD, ultrachat("One.", "Two.", "Three."))
+def test_a_series_that_lacks_a_file_is_not_read_in_part(hub_home: Path) -> None:
+    snapshot = lay_out(hub_home, ULTRACHAT, OLD, ultrachat("One.", "Two.", "Three."))
     source = HubConversationsSource(name="chats", dataset="ultrachat", revision=OLD)
     assert answers(source) == ["One.", "Two.", "Three."]
     next(snapshot.glob("data/train_sft-00001-*")).unlink()
@@ -132,9 +123,9 @@ def test_a_series_that_lacks_a_file_is_not_read_in_part(home: Path) -> None:
 
 
 def test_what_was_prepared_of_another_revision_is_not_read_when_the_hub_does_not_answer(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    hub_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = home / "arrow" / "HuggingFaceH4___ultrachat_200k" / "default" / "0.0.0" / OLD
+    prepared = hub_home / "arrow" / "HuggingFaceH4___ultrachat_200k" / "default" / "0.0.0" / OLD
     prepared.mkdir(parents=True)
     info = {"builder_name": "parquet", "config_name": "default", "dataset_name": "ultrachat_200k"}
     version = {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0}
