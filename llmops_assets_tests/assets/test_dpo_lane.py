@@ -50,6 +50,7 @@ def decide(lane: OpenLane, store: FeedbackStore) -> StartRun | Skip:
     return decide_dpo_run(read_trigger_state(lane.instance, store, recipe), POLICY, now=datetime.now(UTC))
 
 
+@pytest.mark.slow
 def test_votes_become_v1_1_and_count_as_used_once_it_is_judged(lane: OpenLane, store: FeedbackStore) -> None:
     vote(lane, store, 0, 30)
     started = decide(lane, store)

@@ -149,6 +149,7 @@ def test_a_missing_source_and_an_empty_corpus_are_sentences(lane: OpenLane) -> N
     assert lane.metadata("corpus")["reused"] is True
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_leaves_no_process_and_resumes_to_the_same_bytes(lane: OpenLane) -> None:
     # Another backend is another fingerprint, so it trains anew, and to equal bytes (see training/test_run.py).
     uninterrupted = lane.artifact("cpt_adapter")

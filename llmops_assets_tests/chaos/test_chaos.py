@@ -23,7 +23,7 @@ def instance(built_lane: TinyLane, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["cancel before training", "kill -9 run worker"])
+@pytest.mark.parametrize("name", ["cancel before training", pytest.param("kill -9 run worker", marks=pytest.mark.slow)])
 def test_nothing_is_left_lost_or_wrong_after(name: str, instance: World) -> None:
     before = champion_of(instance)
 
