@@ -87,7 +87,7 @@ def _parquet_rows(path: Path, source: str, origin_file: str) -> Iterator[JsonLin
                 for row in range(batch.num_rows):
                     number += 1
                     yield _parquet_row(batch, row, number, source, origin_file)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # the last for names that are not UTF-8
         raise UnreadableFileError(f"{path}: is no Parquet file that can be read ({error}); replace the file") from error
 
 
