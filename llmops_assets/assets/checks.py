@@ -6,7 +6,7 @@ from llmops_assets.assets.eval_sets import ITEMS_FILE
 from llmops_assets.assets.eval_sets import NAME as EVAL_SETS
 from llmops_assets.assets.licensing import licenses_behind, set_licenses
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
-from llmops_assets.assets.preference_sets import read_rows
+from llmops_assets.assets.preference_set_files import read_rows
 from llmops_assets.assets.training_sets import TRAINING_SETS
 from llmops_assets.data.contamination import overlap
 from llmops_assets.data.licenses import LicensePolicy, denied

@@ -16,8 +16,8 @@ from llmops_assets.assets.lineage import (
     materialized,
     readable_errors,
 )
+from llmops_assets.assets.preference_set_files import QUARANTINE, read_rows
 from llmops_assets.assets.preference_sets import CODE_VERSION as SET_CODE_VERSION
-from llmops_assets.assets.preference_sets import QUARANTINE, read_rows
 from llmops_assets.assets.previews import inline_png
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.preference_quality.coverage import Question

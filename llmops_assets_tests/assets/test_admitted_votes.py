@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from llmops_assets.assets.preference_sets import _admitted
+from llmops_assets.assets.preference_set_files import admitted_votes
 from llmops_assets.data.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
 from llmops_assets.data.source_specs import EvalFilesSource
 from llmops_assets.feedback.records import Message, PairSelection, PreferencePair
@@ -39,7 +39,7 @@ def test_a_rater_keeps_its_share_of_what_holds_no_eval_item(tmp_path: Path) -> N
     spec = EvalSetsSpec(sources=[EvalFilesSource(name="own", pattern="evals.json")])
     build_eval_sets(spec, tmp_path, tmp_path)
     settings = PreferenceSetSpec(sealed_share=0.01, max_share_per_rater=0.4)
-    selection = _admitted(
+    selection = admitted_votes(
         PairSelection(pairs=votes, left_out=[], through_seq=50), settings, "lane", tmp_path / ITEMS_FILE
     )
     left_out = Counter(vote.reason for vote in selection.left_out)

@@ -4,19 +4,29 @@ A new layout is a function here and a line in `LAYOUTS`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llmops_assets.data.formats.conversations import LAYOUTS as CONVERSATION_LAYOUTS
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.detection import detect
+from llmops_assets.data.formats.eval_fields import (
+    Record,
+    asked,
+    dialogue_of,
+    identity_of,
+    inputs_of,
+    optional_text_of,
+    schema_of,
+    text_of,
+    texts_of,
+    tolerance_of,
+)
 from llmops_assets.data.formats.texts import optional_name, parse_text
-from llmops_assets.data.jsonl import parse_json
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.records import Message, Reason, RecordError, row_hash
 
-Record = Mapping[str, Any]
 EvalFormat = Literal[
     "auto",
     "messages",
@@ -38,9 +48,6 @@ EvalFormat = Literal[
     "extraction",
     "text",
 ]
-
-
-_LARGEST_TOLERANCE = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ def parse_eval_item(value: Record, layout: EvalFormat = "auto") -> EvalItem:
     if not all(normalize_text(answer).strip() for answer in item.answers):
         raise RecordError(Reason.EMPTY, "an answer is empty; write one, or leave the item out")
     group = optional_name(value, "group") or optional_name(value, "class") or ""
-    return replace(item, id=_identity(value) or row_hash(item.to_row())[:16], layout=name, group=group)
+    return replace(item, id=identity_of(value) or row_hash(item.to_row())[:16], layout=name, group=group)
 
 
 def _conversation(name: Any) -> Callable[[Record], EvalItem]:
@@ -136,32 +143,32 @@ def _items(value: Record) -> EvalItem:
     prompt = value["prompt"]
     return EvalItem(
         id="",
-        prompt=prompt if isinstance(prompt, str) else _dialogue(prompt),
-        answers=_texts(value, "answers"),
+        prompt=prompt if isinstance(prompt, str) else dialogue_of(prompt),
+        answers=texts_of(value, "answers"),
         layout="",
-        tests=_optional_text(value, "tests"),
-        entry_point=_optional_text(value, "entry_point"),
-        test_inputs=tuple(_inputs(value, "test_inputs")),
-        tolerance=_tolerance(value, "tolerance"),
-        choices=_texts(value, "choices"),
-        document=_optional_text(value, "document"),
-        schema=_schema(value),
+        tests=optional_text_of(value, "tests"),
+        entry_point=optional_text_of(value, "entry_point"),
+        test_inputs=tuple(inputs_of(value, "test_inputs")),
+        tolerance=tolerance_of(value, "tolerance"),
+        choices=texts_of(value, "choices"),
+        document=optional_text_of(value, "document"),
+        schema=schema_of(value),
     )
 
 
 def _humaneval(value: Record) -> EvalItem:
     """HumanEval (Chen et al. 2021, arXiv 2107.03374): a function to complete, and a `check` of it."""
-    item = _item(_text(value, "prompt"), (_text(value, "canonical_solution"),))
-    return replace(item, tests=_text(value, "test"), entry_point=_text(value, "entry_point"))
+    item = _item(text_of(value, "prompt"), (text_of(value, "canonical_solution"),))
+    return replace(item, tests=text_of(value, "test"), entry_point=text_of(value, "entry_point"))
 
 
 def _evalplus(value: Record) -> EvalItem:
     """EvalPlus' own files (Liu et al. 2023, arXiv 2305.01210): inputs on which to agree with the reference."""
     return replace(
-        _item(_text(value, "prompt"), (_text(value, "canonical_solution"),)),
-        entry_point=_text(value, "entry_point"),
-        test_inputs=(*_inputs(value, "base_input"), *_inputs(value, "plus_input")),
-        tolerance=_tolerance(value, "atol"),
+        _item(text_of(value, "prompt"), (text_of(value, "canonical_solution"),)),
+        entry_point=text_of(value, "entry_point"),
+        test_inputs=(*inputs_of(value, "base_input"), *inputs_of(value, "plus_input")),
+        tolerance=tolerance_of(value, "atol"),
     )
 
 
@@ -170,20 +177,20 @@ def _mbpp(question_key: str) -> Callable[[Record], EvalItem]:
 
     def parse(value: Record) -> EvalItem:
         imports = value.get("test_imports") or []
-        setup = _optional_text(value, "test_setup_code")
+        setup = optional_text_of(value, "test_setup_code")
         if not isinstance(imports, list) or not all(isinstance(line, str) for line in imports):
             raise RecordError(Reason.WRONG_TYPE, "`test_imports` is no list of texts")
-        asserted = _texts(value, "test_list")
+        asserted = texts_of(value, "test_list")
         # MBPP+ has a program of more tests beside the original list.
-        program = _optional_text(value, "test") or "\n".join([*imports, *([setup] if setup else []), *asserted])
-        return replace(_item(_asked(value, question_key), (_text(value, "code"),)), tests=program)
+        program = optional_text_of(value, "test") or "\n".join([*imports, *([setup] if setup else []), *asserted])
+        return replace(_item(asked(value, question_key), (text_of(value, "code"),)), tests=program)
 
     return parse
 
 
 def _choices(value: Record) -> EvalItem:
     """MMLU and its like: options in a list, and the right one by number, letter or text."""
-    choices = _texts(value, "choices")
+    choices = texts_of(value, "choices")
     return _chosen(value, choices, [chr(ord("A") + index) for index in range(len(choices))], value["answer"])
 
 
@@ -192,7 +199,7 @@ def _arc(value: Record) -> EvalItem:
     options = value["choices"]
     if not isinstance(options, Mapping):
         raise RecordError(Reason.WRONG_TYPE, "`choices` is no object with `text` and `label`")
-    choices, labels = _texts(options, "text"), _texts(options, "label")
+    choices, labels = texts_of(options, "text"), texts_of(options, "label")
     if len(choices) != len(labels):
         raise RecordError(Reason.WRONG_TYPE, f"`choices` has {len(choices)} texts and {len(labels)} labels")
     return _chosen(value, choices, list(labels), value["answerKey"])
@@ -209,23 +216,25 @@ def _chosen(value: Record, choices: tuple[str, ...], labels: list[str], answer: 
         raise RecordError(
             Reason.WRONG_TYPE, f"the answer is {answer!r}, which names none of {len(choices)} choices ({labels})"
         )
-    return replace(_item(_asked(value, "question"), (choices[index],)), choices=choices)
+    return replace(_item(asked(value, "question"), (choices[index],)), choices=choices)
 
 
 def _question_answer(value: Record) -> EvalItem:
     """GSM8K and its like; `context` stands above the question."""
     answer = value["answer"]
-    answers = _texts(value, "answer") if isinstance(answer, list) else (normalize_text(_text(value, "answer")).strip(),)
-    return _item(_asked(value, "question", above=_optional_text(value, "context")), answers)
+    answers = (
+        texts_of(value, "answer") if isinstance(answer, list) else (normalize_text(text_of(value, "answer")).strip(),)
+    )
+    return _item(asked(value, "question", above=optional_text_of(value, "context")), answers)
 
 
 def _extraction(value: Record) -> EvalItem:
     """A document, the JSON Schema of what it says, and that as an object or a text."""
     answer = value["answer"]
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-    prompt = normalize_text(_optional_text(value, "prompt")).strip()
+    prompt = normalize_text(optional_text_of(value, "prompt")).strip()
     turns = (Message("user", prompt),) if prompt else ""
-    return replace(_item(turns, (text,)), document=_text(value, "document"), schema=_schema(value))
+    return replace(_item(turns, (text,)), document=text_of(value, "document"), schema=schema_of(value))
 
 
 def _plain(value: Record) -> EvalItem:
@@ -250,78 +259,3 @@ LAYOUTS: dict[str, Layout] = {
 def _item(prompt: tuple[Message, ...] | str, answers: tuple[str, ...]) -> EvalItem:
     """Return an item whose names are still to come."""
     return EvalItem(id="", prompt=prompt, answers=answers, layout="")
-
-
-def _asked(value: Record, key: str, *, above: str = "") -> tuple[Message, ...]:
-    parts = [normalize_text(part).strip() for part in (above, _text(value, key))]
-    if not parts[-1]:
-        raise RecordError(Reason.EMPTY, f"`{key}` is empty")
-    return (Message("user", "\n\n".join(part for part in parts if part)),)
-
-
-def _dialogue(prompt: object) -> tuple[Message, ...]:
-    """Return the turns of a prompt as they are; parsed as those of a conversation, with an answer added for that."""
-    if not isinstance(prompt, list) or not prompt:
-        raise RecordError(Reason.WRONG_TYPE, "`prompt` is neither a text nor a list of turns")
-    turns = [*prompt, {"role": "assistant", "content": "-"}]
-    return parse_conversation({"messages": turns}, "messages")[1][:-1]
-
-
-def _identity(value: Record) -> str | None:
-    for key in ("id", "task_id"):
-        name = value.get(key)
-        if isinstance(name, int) and not isinstance(name, bool):
-            return str(name)
-        if name is not None:
-            return optional_name(value, key)
-    return None
-
-
-def _text(value: Record, key: str) -> str:
-    """Return a text letter by letter: code is measured as it is."""
-    text = value[key]
-    if not isinstance(text, str):
-        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is a {type(text).__name__}, not a string")
-    if not text.strip():
-        raise RecordError(Reason.EMPTY, f"`{key}` is empty")
-    return text
-
-
-def _optional_text(value: Record, key: str) -> str:
-    text = value.get(key)
-    return "" if text is None or text == "" else _text(value, key)
-
-
-def _texts(value: Record, key: str) -> tuple[str, ...]:
-    """Return a list of texts; none if the key is not there."""
-    found = value.get(key)
-    if found is None:
-        return ()
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is no list of texts")
-    if not all(text.strip() for text in found):
-        raise RecordError(Reason.EMPTY, f"a text of `{key}` is empty")
-    return tuple(found)
-
-
-def _inputs(value: Record, key: str) -> Iterator[Any]:
-    found = value.get(key) or []
-    if not isinstance(found, list) or not all(isinstance(arguments, list) for arguments in found):
-        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is no list of lists of arguments")
-    return iter(found)
-
-
-def _tolerance(value: Record, key: str) -> float:
-    found = value.get(key) or 0.0
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found < _LARGEST_TOLERANCE:
-        raise RecordError(Reason.WRONG_TYPE, f"`{key}` is {found!r}, no number from 0 to {_LARGEST_TOLERANCE:g}")
-    return float(found)
-
-
-def _schema(value: Record) -> Mapping[str, Any] | None:
-    schema = value.get("schema")
-    if isinstance(schema, str):  # some write it as a text
-        schema = parse_json(schema)
-    if schema is not None and not isinstance(schema, Mapping):
-        raise RecordError(Reason.WRONG_TYPE, f"`schema` is a {type(schema).__name__}, not an object")
-    return schema
