@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.options import names_of, numbers
 from benchmarks.peers.environments import peer_environment
 from benchmarks.planted import recall_and_precision
 from benchmarks.planted_corpus import LOW_QUALITY, Corpus, Kind, make_corpus
@@ -162,21 +163,10 @@ def _growth(results: Sequence[Result]) -> Iterator[str]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=_numbers, default=[20_000, 100_000, 1_000_000], metavar="N,N,...")
-    parser.add_argument("--subjects", type=_names, default=list(SUBJECTS), metavar=",".join(SUBJECTS))
+    parser.add_argument("--documents", type=numbers, default=[20_000, 100_000, 1_000_000], metavar="N,N,...")
+    parser.add_argument("--subjects", type=names_of(SUBJECTS), default=list(SUBJECTS), metavar=",".join(SUBJECTS))
     parser.add_argument("--all", action="store_true", help="run every subject at every size")
     return parser.parse_args()
-
-
-def _numbers(value: str) -> list[int]:
-    return [int(part) for part in value.split(",")]
-
-
-def _names(value: str) -> list[str]:
-    names = value.split(",")
-    if unknown := set(names) - set(SUBJECTS):
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(SUBJECTS)}")
-    return names
 
 
 if __name__ == "__main__":

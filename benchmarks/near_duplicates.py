@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.options import names_of, numbers
 from benchmarks.peers.environments import peer_environment
 from benchmarks.planted import THRESHOLD, Vocabulary, copy_of, recall_and_precision
 from benchmarks.watched import run_watched
@@ -142,20 +143,9 @@ def _table(results: list[Result], count: int) -> Iterator[str]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=_numbers, default=[20_000, 100_000], metavar="N,N,...")
-    parser.add_argument("--subjects", type=_names, default=list(_TITLES), metavar=",".join(_TITLES))
+    parser.add_argument("--texts", type=numbers, default=[20_000, 100_000], metavar="N,N,...")
+    parser.add_argument("--subjects", type=names_of(_TITLES), default=list(_TITLES), metavar=",".join(_TITLES))
     return parser.parse_args()
-
-
-def _numbers(value: str) -> list[int]:
-    return [int(part) for part in value.split(",")]
-
-
-def _names(value: str) -> list[str]:
-    names = value.split(",")
-    if unknown := set(names) - set(_TITLES):
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known are {', '.join(_TITLES)}")
-    return names
 
 
 if __name__ == "__main__":

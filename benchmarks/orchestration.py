@@ -23,6 +23,7 @@ from pathlib import Path
 import dagster as dg
 
 from benchmarks.lane import Lane, dagster_dev, lane, make_upstream
+from benchmarks.options import names_of
 from benchmarks.report import machine, row
 from benchmarks.timeline import PARTS, Timeline, TrainingFailed, figures, parts
 from benchmarks.trainings import BARE, WAYS, Trainings
@@ -68,10 +69,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _ways(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in WAYS]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; choose from {', '.join(WAYS)}")
-    return list(dict.fromkeys([BARE, *names]))
+    return list(dict.fromkeys([BARE, *names_of(WAYS)(text)]))
 
 
 def _measure(made: Lane, workload: Workload, options: argparse.Namespace) -> Runs:

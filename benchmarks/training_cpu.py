@@ -16,11 +16,12 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.clocked import Measured, child_cpu_seconds, run_clocked
+from benchmarks.options import names_of, numbers
 from benchmarks.peers.environments import peer_environment
 from benchmarks.report import OURS, loss_table, machine, stage_table
 from benchmarks.subjects import SUBJECTS
@@ -69,22 +70,12 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_cpu", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--subjects", type=_names(SUBJECTS), default=list(SUBJECTS), metavar=",".join(SUBJECTS))
-    parser.add_argument("--stages", type=_names(STAGES), default=list(STAGES), metavar=",".join(STAGES))
-    parser.add_argument("--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2])
+    parser.add_argument("--subjects", type=names_of(SUBJECTS), default=list(SUBJECTS), metavar=",".join(SUBJECTS))
+    parser.add_argument("--stages", type=names_of(STAGES), default=list(STAGES), metavar=",".join(STAGES))
+    parser.add_argument("--threads", type=numbers, default=[1, 2])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--steps", type=int, default=25, help="optimizer steps per run; those after 5 are measured")
     return parser.parse_args(arguments)
-
-
-def _names(known: Iterable[str]):
-    def parsed(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; choose from {', '.join(known)}")
-        return names
-
-    return parsed
 
 
 def _measure(workload: Workload, stage: Stage, options: argparse.Namespace, root: Path) -> Runs:

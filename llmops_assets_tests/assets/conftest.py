@@ -92,9 +92,6 @@ def lane(built_lane: TinyLane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     recipe = root / "configs" / "recipes" / f"{NAME}.yaml"
     recipe.write_text(recipe.read_text().replace(str(built_lane.root), str(root)))
     files = TinyLane(root)
-    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
-        monkeypatch.setenv(name, files.environment[name])
-    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    files.take_over(monkeypatch)
     with dg.DagsterInstance.get() as instance:
         yield OpenLane(files, instance)

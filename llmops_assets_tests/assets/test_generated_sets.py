@@ -33,10 +33,7 @@ def server() -> Iterator[ChatServer]:
 def lane(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLane]:
     """A lane that has built nothing, whose SFT set takes instructions and grounded pairs of an endpoint."""
     files = make_tiny_lane(tmp_path / "lane")
-    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
-        monkeypatch.setenv(name, files.environment[name])
-    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    files.take_over(monkeypatch)
     monkeypatch.setenv("CANARY_KEY", CANARY)
     seeds = (json.dumps({"id": f"s{number}", "instruction": text}) + "\n" for number, text in enumerate(SEEDS))
     (files.root / "data" / "seeds.jsonl").write_text("".join(seeds))

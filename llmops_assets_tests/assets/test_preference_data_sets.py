@@ -19,10 +19,7 @@ from llmops_assets_tests.training.conftest import sentence
 def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLane]:
     """A lane that has built nothing, with 60 pairs of a file beside its votes, of which there are none."""
     files = make_tiny_lane(tmp_path / "lane")
-    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
-        monkeypatch.setenv(name, files.environment[name])
-    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    files.take_over(monkeypatch)
     pairs = [
         {
             "conversations": [{"from": "human", "value": f"What does thing {index} do?"}],

@@ -20,10 +20,7 @@ from llmops_assets_tests.training.conftest import sentence
 def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLane]:
     """A lane that has built nothing, with thumbs and a data set of pairs beside its corpus and its conversations."""
     files = make_tiny_lane(tmp_path / "lane")
-    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
-        monkeypatch.setenv(name, files.environment[name])
-    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    files.take_over(monkeypatch)
     pairs = [{"prompt": f"Thing {n}?", "chosen": sentence(n), "rejected": f"It may queue {n}."} for n in range(40)]
     thumbs = [
         {"prompt": f"Thing {n}?", "completion": sentence(n), "label": n % 3 > 0, "category": "x"} for n in range(30)

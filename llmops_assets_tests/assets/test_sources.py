@@ -36,10 +36,7 @@ def server() -> Iterator[LakeFsServer]:
 def lane(server: LakeFsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenLane]:
     """A lane that has built nothing, with its documents on a branch of LakeFS, and a policy on licences."""
     files = make_tiny_lane(tmp_path / "lane")
-    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
-        monkeypatch.setenv(name, files.environment[name])
-    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    files.take_over(monkeypatch)
     access = {"ENDPOINT": server.endpoint, "ACCESS_KEY": ACCESS_KEY, "SECRET_KEY": SECRET_KEY}
     for name, value in access.items():
         monkeypatch.setenv(f"LAKEFS_{name}", value)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from llmops_assets.settings import configs_dir
@@ -33,6 +34,13 @@ class TinyLane:
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
         }
+
+    def take_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Point this process at the lane until the test ends; what the caller's environment names is not touched."""
+        for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR"):
+            monkeypatch.setenv(name, self.environment[name])
+        for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
+            monkeypatch.delenv(name, raising=False)
 
     @property
     def recipe_file(self) -> Path:

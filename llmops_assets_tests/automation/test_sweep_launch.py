@@ -43,10 +43,9 @@ _LLMOPS = [sys.executable, "-c", "from llmops_assets.cli import main; main()"]
 def lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyLane:
     """A lane with two points, which this process and those that it starts take for their own."""
     lane = make_swept_lane(tmp_path / "lane", [0.00001, 0.01])
-    for name in ("DAGSTER_HOME", "LLMOPS_STATE_DIR", "LLMOPS_CONFIGS_DIR", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"):
+    lane.take_over(monkeypatch)
+    for name in ("HF_HUB_OFFLINE", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, lane.environment[name])
-    for name in ("LLMOPS_ARTIFACTS_URL", "LLMOPS_FEEDBACK_URL", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
     return lane
 
 
