@@ -1,6 +1,7 @@
 """The teacher of distillation as assets: recorded once, or answering once, for all students that learn from it."""
 
 import json
+from pathlib import Path
 
 import dagster as dg
 
@@ -14,7 +15,7 @@ from llmops_assets.recipe import BaseModelSpec, Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.resources.trainer import Trainer
 from llmops_assets.training.adapter_files import WEIGHTS_FILE
-from llmops_assets.training.digests import file_sha256
+from llmops_assets.training.digests import file_sha256, settings_digest
 from llmops_assets.training.distillation.job import TeacherLogitsJob, TeacherRef
 from llmops_assets.training.distillation.specs import AnsweringSpec, RecordingSpec, TeacherSpec
 from llmops_assets.training.job import AdapterRef
@@ -43,13 +44,15 @@ def teacher_ref(spec: TeacherSpec, section: str = "teacher") -> TeacherRef:
     Raises NoWeights and NoTeacherAdapter.
     """
     base = BaseModelSpec(name=spec.name, revision=spec.revision).resolve()
+    folder = Path(base.name)
+    settings = (settings_digest(folder),) if folder.is_absolute() and folder.is_dir() else ()
     if spec.adapter is None:
-        return TeacherRef(base_model=base)
+        return TeacherRef(base_model=base, settings=settings)
     weights = spec.adapter / WEIGHTS_FILE
     if not weights.is_file():
         raise NoTeacherAdapter(f"{section}.adapter: {spec.adapter} has no {WEIGHTS_FILE}; name the folder of a LoRA")
     adapter = AdapterRef(path=weights.parent, sha256=file_sha256(weights), base_digest=base.digest)
-    return TeacherRef(base_model=base, adapter=adapter)
+    return TeacherRef(base_model=base, adapter=adapter, settings=(*settings, settings_digest(weights.parent)))
 
 
 def learns_from_logits(stage: AnyStageSpec) -> bool:

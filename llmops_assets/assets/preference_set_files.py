@@ -99,10 +99,8 @@ def write_preference_set(
     _write_jsonl(
         slot,
         "votes.jsonl",
-        [
-            pair.model_dump(include={"pair_id", "battle_id", "vote_id", "seq", "rater_id", "rater_kind"})
-            for pair in selection.pairs
-        ],
+        # No rater: who votes may ask to be erased from the store, and this file stays.
+        [pair.model_dump(include={"pair_id", "battle_id", "vote_id", "seq", "rater_kind"}) for pair in selection.pairs],
     )
     kinds = rater_kinds(selection.pairs)
     return {

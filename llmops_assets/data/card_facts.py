@@ -98,7 +98,7 @@ def preference_facts(recipe: str, settings: BaseModel, at_hand: SourcesAtHand, s
                 {
                     **_origin(source, at_hand, licenses),
                     "pairs": pairs.get(source.name, 0),
-                    "chosen is longer": _percent(sets.get("chosen_is_longer", {}).get(source.name, 0.0)),
+                    "chosen is longer": _percent(sets.get("chosen_is_longer", {}).get(source.name)),
                 }
                 for source in at_hand.named
             ],
@@ -217,5 +217,5 @@ def _spaced(counts: Mapping[str, int]) -> dict[str, object]:
     return {name.replace("_", " "): count for name, count in counts.items()}
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.1%}"

@@ -63,13 +63,14 @@ class PairIntake:
     def summary(self) -> dict[str, Any]:
         """Return counts by source, layout and reason, licences, score margins, and the share whose chosen is longer.
 
-        A share far from one half says that length gives the preference away.
+        The share is that of pairs of unequal lengths; one far from one half says that length gives the preference away.
         """
         pairs = Counter(pair.source for pair in self.kept)
+        unequal = Counter(p.source for p in self.kept if len(p.comparison.chosen) != len(p.comparison.rejected))
         longer = Counter(p.source for p in self.kept if len(p.comparison.chosen) > len(p.comparison.rejected))
         return {
             "pairs": dict(pairs),
-            "chosen_is_longer": {name: round(longer[name] / count, 3) for name, count in pairs.items()},
+            "chosen_is_longer": {name: round(longer[name] / count, 3) for name, count in unequal.items()},
             "margins": {name: found for name in pairs if (found := self._margins(name))},
             "read": dict(self.quarantine.read),
             "formats": {name: dict(sorted(counts.items())) for name, counts in self.formats.items()},

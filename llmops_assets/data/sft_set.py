@@ -8,7 +8,7 @@ from typing import Any
 from llmops_assets.data.conversation_duplicates import without_near_duplicates
 from llmops_assets.data.conversations import ConversationIntake, corpus_documents, generated_rows, without_leaks
 from llmops_assets.data.data_set import DataSetFiles, DataSetSummary
-from llmops_assets.data.jsonl import write_json, write_jsonl
+from llmops_assets.data.jsonl import write_jsonl
 from llmops_assets.data.mixing import Mix, asked_shares, mix
 from llmops_assets.data.qa_extraction import GENERATOR
 from llmops_assets.data.quarantine import Quarantine
@@ -87,7 +87,6 @@ def build_sft_set(
             "statistics": statistics,
         }
     )
-    write_json(out_dir / "summary.json", summary.model_dump(mode="json"))
     return summary
 
 

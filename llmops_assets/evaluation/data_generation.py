@@ -51,7 +51,7 @@ class DataGenerationJob(BaseModel):
     task: Annotated[SelfInstructTask | GroundedTask, Field(discriminator="kind")]
     model: TeacherRef | None = Field(default=None, description="The weights of a local generator.")
     cache_dir: Path = Field(description="Responses by the hash of their request; builds share it.")
-    output_dir: Path = Field(description="Receives rows.jsonl, quarantine.jsonl and summary.json.")
+    output_dir: Path = Field(description="Receives rows.jsonl and quarantine.jsonl.")
     result_file: Path = Field(description="Receives what this process did, which the set does not depend on.")
 
 

@@ -10,8 +10,8 @@ from pathlib import PurePath
 
 # Names that mean nothing else.
 _MODELS = (
-    r"chat[ -]?gpt",
-    r"gpt[ -]?(?:3\.5|4\.1|4\.5|4o|[2-5])",
+    r"chat[ _-]?gpt",
+    r"gpt[ _-]?\d{1,2}(?:\.\d)?o?",
     r"codellama",
     r"code llama",
     r"chatglm",
@@ -19,7 +19,7 @@ _MODELS = (
     r"internlm",
     r"mixtral",
     r"nemotron",
-    r"qwen(?:[ -]?\d(?:\.\d)?)?",
+    r"qwen(?:[ -]?\d+(?:\.\d)?)?",
     r"smollm\d?",
     r"starcoder",
     r"vicuna",
@@ -28,14 +28,14 @@ _MODELS = (
 _VENDORS = (r"anthropic", r"deepmind", r"lmsys", r"mistral ai", r"moonshot ai", r"openai", r"zhipu(?: ai)?")
 # Names that are words, people or firms as well: they count with a version behind them, or where a model speaks.
 _VERSIONED = (
-    r"claude[ -](?:instant|haiku|sonnet|opus|[1-5](?:\.\d)?)",
+    r"claude[ -](?:instant|haiku|sonnet|opus|\d(?:\.\d)?)",
     r"falcon[ -]?(?:7|40|180)b",
-    r"gemini[ -](?:nano|flash|pro|ultra|[1-3]\.\d)",
-    r"gemma[ -]?[1-4]",
-    r"grok[ -]?[1-5]",
-    r"llama[ -]?[1-4](?:\.\d)?",
+    r"gemini[ -](?:(?:\d(?:\.\d)?[ -])?(?:nano|flash|pro|ultra)|\d\.\d)",
+    r"gemma[ -]?\dn?",
+    r"grok[ -]?\d(?:\.\d)?",
+    r"llama[ -]?\d(?:\.\d)?",
     r"mistral[ -]?(?:7b|small|medium|large|nemo)",
-    r"phi-[1-4](?:\.\d)?",
+    r"phi-\d(?:\.\d)?",
 )
 _AMBIGUOUS = (
     *("alpaca", "bard", "claude", "copilot", "falcon", "gemini", "gemma", "grok", "kimi", "koala", "llama", "mistral"),
@@ -48,9 +48,12 @@ _SPEAKING = (
 )
 # Scripts written without spaces (Thai, Lao, Khmer, kana, Han): a name of one, or next to one, needs no space.
 _UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-# A version label with more behind it (v1.0.3) names something else.
-_BEFORE = rf"(?:(?<![\w.])|(?<=[{_UNSPACED}])|(?=[{_UNSPACED}]))"
-_AFTER = rf"(?:(?!\w)|(?=[{_UNSPACED}])|(?<=[{_UNSPACED}]))(?!\.\d)"
+# Beside a well-known name there may be a dot or an underscore, as in an address or in emphasis.
+_BEFORE = rf"(?:(?<![^\W_])|(?<=[{_UNSPACED}])|(?=[{_UNSPACED}]))"
+_AFTER = rf"(?:(?![^\W_])|(?=[{_UNSPACED}])|(?<=[{_UNSPACED}]))"
+# A version label with more behind or before it (v1.0.3, my.v1) names something else.
+_BEFORE_LABEL = rf"(?:(?<![\w.])|(?<=[{_UNSPACED}])|(?=[{_UNSPACED}]))"
+_AFTER_LABEL = rf"(?:(?!\w)|(?=[{_UNSPACED}])|(?<=[{_UNSPACED}]))(?!\.\d)"
 
 
 class IdentityNames:
@@ -73,15 +76,18 @@ class IdentityNames:
     ) -> None:
         base = PurePath(base_model).name
         own = [*labels, *more, *([base] if re.search(r"\d", base) else [])]
-        named = [re.escape(_folded(name)) for name in own if name.strip()]
-        alone = "|".join([*sorted(named, key=len, reverse=True), *_VERSIONED, *_MODELS, *_VENDORS])
+        named = sorted((re.escape(_folded(name)) for name in own if name.strip()), key=len, reverse=True)
+        known = "|".join([*_VERSIONED, *_MODELS, *_VENDORS])
         spoken = f"(?:{'|'.join(_SPEAKING)}) (?P<spoken>{'|'.join(_AMBIGUOUS)})"
-        self._pattern = re.compile(f"{_BEFORE}(?:(?P<alone>{alone})|{spoken}){_AFTER}")
+        own_names = [f"{_BEFORE_LABEL}(?P<own>{'|'.join(named)}){_AFTER_LABEL}"] if named else []
+        # Of two names in one place the first of these counts: qwen2.5-0.5b-instruct and not qwen2.5.
+        self._pattern = re.compile("|".join([*own_names, f"{_BEFORE}(?:(?P<known>{known})|{spoken}){_AFTER}"]))
         self._allowed = tuple(_folded(name) for name in allowed if name.strip())
 
     def found_in(self, text: str) -> set[str]:
         """Return the names in `text`, folded."""
-        found = {match["alone"] or match["spoken"] for match in self._pattern.finditer(_folded(text))}
+        matches = self._pattern.finditer(_folded(text))
+        found = {name for match in matches for name in match.groupdict().values() if name is not None}
         return {name for name in found if not any(allowed in name for allowed in self._allowed)}
 
     def places(self, **texts: str) -> str:

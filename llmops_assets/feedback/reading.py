@@ -97,9 +97,12 @@ def prompts_and_leaks(
     prompts: dict[str, str] = {}
     leaks: dict[str, list[str]] = {}
     for battle_ids in _chunks(list(hashes)):
-        for battle_id, (prompt, left, right) in _texts(connection, battle_ids).items():
+        texts = _texts(connection, battle_ids)
+        for battle_id in battle_ids:
+            prompt, left, right = texts[battle_id]
             turns = [turn["content"] for turn in json.loads(prompt)]
-            prompts[hashes[battle_id]] = turns[-1]
+            # Prompts of one hash may differ in white space: that of the first vote stands for them.
+            prompts.setdefault(hashes[battle_id], turns[-1])
             if found := set().union(*map(names.found_in, ("\n".join(turns), left, right))):
                 leaks[battle_id] = sorted(found)
     return prompts, leaks

@@ -5,6 +5,11 @@ from pathlib import Path
 
 from llmops_assets.errors import LlmopsError
 
+_SETTINGS = (
+    *("adapter_config.json", "chat_template.jinja", "config.json", "generation_config.json"),
+    *("special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json"),
+)
+
 
 class NoWeights(LlmopsError):
     """A base model's folder holds no safetensors file."""
@@ -14,6 +19,16 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file's bytes as 64 hex digits. Raises OSError if it cannot be read."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def settings_digest(folder: Path) -> str:
+    """Return the sha256 over the files beside a model's weights that its answers depend on too, those that are there.
+
+    They are its configuration, its tokenizer and its chat template; of an adapter, adapter_config.json.
+    """
+    found = (path for name in _SETTINGS if (path := folder / name).is_file())
+    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in found)
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()
 
 
 def weights_digest(folder: Path) -> str:

@@ -18,7 +18,6 @@ from llmops_assets.data.corpus.splitting import contained, heldout, units
 from llmops_assets.data.data_set import DataSetFiles, DataSetSummary
 from llmops_assets.data.decontamination import EvalIndex
 from llmops_assets.data.dedup import compare
-from llmops_assets.data.jsonl import write_json
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Reason
@@ -46,7 +45,7 @@ def build_corpus(
     """Read, clean, filter, deduplicate, split, chunk and balance `sources` into the files of `DataSetFiles(out_dir)`.
 
     train.jsonl holds chunks of at most `spec.chunk_tokens` tokens, heldout.jsonl whole documents, documents.jsonl every
-    kept document with its split, quarantine.jsonl every rejected one, summary.json the returned summary. Groups and
+    kept document with its split, quarantine.jsonl every rejected one. Groups and
     clusters of similar documents never straddle the split, a held-out document of which half is in train is rejected,
     and so is one of train that holds an item of the eval sets in `eval_items`. Same input, same bytes, whatever the
     `workers` (this process, if none are named).
@@ -79,7 +78,6 @@ def build_corpus(
             quarantine.write(files.quarantine)
             build.close()
         summary = build.summary(sources, base_dir)
-    write_json(out_dir / "summary.json", summary.model_dump(mode="json"))
     return summary
 
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmops_assets.data.generation.asking import Asker
 from llmops_assets.data.generation.requests import Completion
 from llmops_assets.data.generation.specs import GenerationSpec
-from llmops_assets.data.jsonl import write_json, write_jsonl
+from llmops_assets.data.jsonl import write_jsonl
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Reason
 from llmops_assets.errors import LlmopsError
 
-ROWS_FILE, QUARANTINE_FILE, SUMMARY_FILE = "rows.jsonl", "quarantine.jsonl", "summary.json"
+ROWS_FILE, QUARANTINE_FILE = "rows.jsonl", "quarantine.jsonl"
 _FIRST_WORDS_SHOWN = 20
 
 
@@ -84,7 +84,6 @@ def write_generated_set(
             "the budget, or lower min_accepted"
         )
     write_jsonl(folder / ROWS_FILE, rows)
-    write_json(folder / SUMMARY_FILE, summary.model_dump(mode="json"))
     return summary
 
 

@@ -11,7 +11,8 @@ from llmops_assets.data.records import Message, canonical_json
 
 Finish = Literal["stop", "length", "refused", "no_room"]
 """`length`: cut by max_tokens. `refused`: withheld by a filter. `no_room`: the prompt fills the model's context."""
-_REASONING = re.compile(r"\A\s*<think>(?:.*?</think>|.*\Z)\s*", re.DOTALL)
+# Some templates put the opening tag into the prompt, so that an answer begins with thoughts that only end.
+_REASONING = re.compile(r"\A(?:\s*<think>(?:.*?</think>|.*\Z)|(?:(?!<think>).)*?</think>)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

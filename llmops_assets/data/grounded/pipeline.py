@@ -67,7 +67,7 @@ class Draft:
 def build_grounded_pairs(
     spec: GroundedSpec, asker: Asker, corpus_dir: Path, tokenizer_file: Path, out_dir: Path
 ) -> GeneratedSetSummary:
-    """Write rows.jsonl, quarantine.jsonl and summary.json into `out_dir`.
+    """Write rows.jsonl and quarantine.jsonl into `out_dir`.
 
     A row is on the side of the split that its document has in the corpus, as extracted pairs are.
 
@@ -78,7 +78,9 @@ def build_grounded_pairs(
     while (stopped := pipeline.stopped) is None:
         some = list(islice(chunks, spec.prompts_per_round))
         if not some:
-            stopped = f"all {pipeline.counts['tries']} chunks have been asked about"
+            asked = pipeline.counts["tries"]
+            which = "max_chunks =" if asked == spec.max_chunks else "all"
+            stopped = f"{which} {asked} chunks have been asked about"
             break
         pipeline.play_round(some)
     return write_generated_set(out_dir, pipeline.rows, pipeline.quarantine, pipeline.summary(stopped), spec)
@@ -155,10 +157,19 @@ class _Grounded:
             [self._request(prompts.check(d.chunk.text, d.question, d.answer), one_word) for d in drafts],
             self._checked,
         )
-        for draft in drafts:
+        for draft in self._first_to_ask(drafts):
             self._rate.note(True)
             self._licenses.add(draft.chunk.document["license"])
             self.rows.append(self._row(draft))
+
+    def _first_to_ask(self, drafts: Sequence[Draft]) -> Iterator[Draft]:
+        """Yield the drafts that are good and whose question no row has, not even one of this round."""
+        for draft in drafts:
+            first = self._questions.setdefault(comparison_key(draft.question), draft.chunk.id)
+            if first == draft.chunk.id:
+                yield draft
+            else:
+                self._reject(draft, (Reason.EXACT_DUPLICATE, f"the same question was asked about {first}"))
 
     def _asked(
         self,
@@ -190,8 +201,7 @@ class _Grounded:
             return Reason.EMPTY, "there is no question"
         if words > self._spec.max_question_words:
             return Reason.TOO_LONG, f"{words} words, more than max_question_words = {self._spec.max_question_words}"
-        first = self._questions.setdefault(comparison_key(question), draft.chunk.id)
-        if first != draft.chunk.id:
+        if (first := self._questions.get(comparison_key(question))) is not None:
             return Reason.EXACT_DUPLICATE, f"the same question was asked about {first}"
         return draft
 

@@ -24,7 +24,7 @@ def sift(
     rejected: list[Rejected] = []
     outputs: dict[str, set[str]] = defaultdict(set)
     for instance in instances[: len(instances) - truncated]:
-        if (verdict := _verdict(instance)) is not None:
+        if (verdict := _verdict(instance, classification)) is not None:
             rejected.append((instance, *verdict))
         elif comparison_key(instance.output) in outputs[comparison_key(instance.input)]:
             rejected.append((instance, Reason.EXACT_DUPLICATE, "the same instance comes before"))
@@ -40,9 +40,11 @@ def sift(
     return [instance for instance in kept if comparison_key(instance.input) not in torn], rejected
 
 
-def _verdict(instance: Instance) -> tuple[Reason, str] | None:
+def _verdict(instance: Instance, classification: bool) -> tuple[Reason, str] | None:
     if not instance.output:
         return Reason.EMPTY, "has no output"
+    if classification and not instance.input:
+        return Reason.EMPTY, "has a label and no input"
     if normalize_text(instance.input).strip() == normalize_text(instance.output).strip():
         return Reason.INPUT_IS_OUTPUT, "the output is the input again"
     for name, text in (("input", instance.input), ("output", instance.output)):

@@ -42,4 +42,4 @@ def _holds(text: str, word: str) -> bool:
     """Whole words alone, except in scripts that do not part them."""
     if UNSPACED.search(word):
         return word in text
-    return regex.search(rf"\b{regex.escape(word)}\b", text) is not None
+    return regex.search(rf"(?<!\w){regex.escape(word)}(?!\w)", text) is not None

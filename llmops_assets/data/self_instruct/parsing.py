@@ -44,8 +44,17 @@ def instances_of(text: str, *, output_first: bool) -> list[Instance]:
     """Return the instances that a response holds, in order.
 
     The field that comes first by the order asked for opens an instance. One without an input is a task that needs none;
-    one without an output is for the filters to reject.
+    one without an output is for the filters to reject. A response that pairs its fields in the other order throughout
+    is read in that; of one that begins so and does not go on so, nobody can tell which belongs to which: it holds none.
     """
+    matches = list(_FIELD.finditer(text))
+    names = ["input" if match["name"].casefold() == "input" else "output" for match in matches]
+    first, second = ("output", "input") if output_first else ("input", "output")
+    if names[:1] == [second]:
+        if names == [second, first] * (len(names) // 2):
+            first = second
+        elif output_first:
+            return []
     found: list[Instance] = []
     held: dict[str, str] = {}
 
@@ -54,12 +63,9 @@ def instances_of(text: str, *, output_first: bool) -> list[Instance]:
             found.append(Instance(held.get("input", ""), held.get("output", "")))
             held.clear()
 
-    matches = list(_FIELD.finditer(text))
-    for index, match in enumerate(matches):
+    for index, (name, match) in enumerate(zip(names, matches, strict=True)):
         end = matches[index + 1].start() if index + 1 < len(matches) else len(text)
-        name = "input" if match["name"].casefold() == "input" else "output"
-        opens = name == ("output" if output_first else "input")
-        if opens or name in held:
+        if name == first or name in held:
             finish()
         held[name] = _without_heading(text[match.end() : end])
     finish()

@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from llmops_assets.data.splits import draw, pick
 from llmops_assets.errors import LlmopsError
 
 METHOD = "self_instruct"
+_SHOWN_SEEDS = 3
 
 
 class TooFewSeeds(LlmopsError):
@@ -58,7 +60,7 @@ class Instruction:
 
 
 def build_instructions(spec: InstructionsSpec, asker: Asker, base_dir: Path, out_dir: Path) -> GeneratedSetSummary:
-    """Write rows.jsonl, quarantine.jsonl and summary.json into `out_dir`.
+    """Write rows.jsonl and quarantine.jsonl into `out_dir`.
 
     Which instructions go into prompt number n depends on the seed and the pool alone, and the pool grows in the order
     of prompts. So equal responses give equal bytes, whatever the order in which they arrive.
@@ -89,12 +91,19 @@ class _SelfInstruct:
             else:
                 self.quarantine.add(record)
         if len(self._pool.entries) < spec.human_examples:
-            where = without_secrets(spec.seeds.pattern)
-            raise TooFewSeeds(
-                f"instructions.seeds: {where} holds {len(self._pool.entries)} seeds that can be used, and "
-                f"a prompt shows human_examples = {spec.human_examples}; add seeds, or lower human_examples"
-            )
+            raise TooFewSeeds(self._too_few())
         self._counts["seeds"] = len(self._pool.entries)
+        self._counts["rejected_seeds"] = self.quarantine.rejected(spec.seeds.name)
+
+    def _too_few(self) -> str:
+        spec, refused = self._spec, self.quarantine.rejected(self._spec.seeds.name)
+        first = islice(self.quarantine.records, _SHOWN_SEEDS)
+        shown = "; ".join(f"{record.origin_file}:{record.line}: {record.detail}" for record in first)
+        return (
+            f"instructions.seeds: {without_secrets(spec.seeds.pattern)} holds {len(self._pool.entries)} seeds that can "
+            f"be used and {refused} that cannot{f' ({shown})' if shown else ''}; a prompt shows "
+            f"human_examples = {spec.human_examples}: mend or add seeds, or lower human_examples"
+        )
 
     @property
     def stopped(self) -> str | None:
@@ -252,7 +261,7 @@ class _SelfInstruct:
         return GeneratedSetSummary(
             stopped=stopped,
             counts={**self._counts, "rounds": self._round, "rows": len(self.rows)},
-            rejected=self.quarantine.by_reason(),
+            rejected=self.quarantine.by_reason(self._spec.generator.label),
             generators={self._spec.generator.label: len(self.rows)},
             licenses=sorted({self._spec.generator_license, self._spec.seeds.license}),
             spent=spent_by(self._asker),

@@ -14,6 +14,7 @@ from llmops_assets.feedback.ballots import CastVote
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+# So many different questions, drawn by hash, does a voter's prompt have to be like one of; all are looked up.
 MOST_QUESTIONS = 20_000
 # Cosine of tf-idf vectors: two questions at one half share most of the words that tell them from others.
 NEAR = 0.5
@@ -45,10 +46,10 @@ def prompt_figures(
 
 
 def _domain(asked: Sequence[str], domain: Sequence[Question]) -> DomainFigures:
-    drawn = pick(domain, MOST_QUESTIONS, seed=0, key=lambda question: question.text)
-    known = {_folded(question.text): question for question in reversed(drawn)}
+    known = {_folded(question.text): question for question in reversed(domain)}
     found = [known.get(_folded(text)) for text in asked]
     strangers = [text for text, question in zip(asked, found, strict=True) if question is None]
+    drawn = pick(list(known.values()), MOST_QUESTIONS, seed=0, key=lambda question: question.text)
     near = [drawn[index] for index in _nearest(strangers, [q.text for q in drawn]) if index is not None]
     same = [question for question in found if question is not None]
     seen = [*same, *near]
@@ -57,9 +58,9 @@ def _domain(asked: Sequence[str], domain: Sequence[Question]) -> DomainFigures:
         same=len(same),
         near=len(near),
         outside=len(strangers) - len(near),
-        groups=len({question.group for question in drawn}),
+        groups=len({question.group for question in domain}),
         groups_seen=len({question.group for question in seen}),
-        sources={source: by_source[source] for source in sorted({question.source for question in drawn})},
+        sources={source: by_source[source] for source in sorted({question.source for question in domain})},
     )
 
 

@@ -145,7 +145,6 @@ class PreferenceFigures(Figures):
     by_month: dict[str, int]
     left_out: dict[str, int] = Field(description="Votes that are no pair of the set, by reason.")
     pairs: int = Field(description="Pairs of the set that stem from votes.")
-    duplicates: int
     contradictions: Share
     both_bad: Share
     leaks: Share

@@ -49,7 +49,8 @@ def measure_preferences(
     decisive = [vote for vote in basis if vote.chosen_side]
     reasons = Counter(content.left_out.values())
     contradicted = sum(content.left_out.get(vote.vote_id) in _CONTRADICTED for vote in decisive)
-    battles = {vote.battle_id for vote in evidence.heard}
+    judged = [vote for vote in basis if vote.verdict != "skip"]
+    battles = {vote.battle_id for vote in evidence.heard if vote.verdict != "skip"}
     leaking = [evidence.leaks[battle] for battle in sorted(battles & evidence.leaks.keys())]
     pairs = [vote for vote in evidence.votes if vote.vote_id in content.vote_ids]
     return PreferenceFigures(
@@ -63,9 +64,8 @@ def measure_preferences(
         by_month=evidence.months,
         left_out=dict(sorted(reasons.items())),
         pairs=len(pairs),
-        duplicates=reasons[Exclusion.DUPLICATE],
         contradictions=Share.counted(contradicted, len(decisive), level),
-        both_bad=Share.counted(sum(vote.verdict == "both_bad" for vote in basis), len(basis), level),
+        both_bad=Share.counted(sum(vote.verdict == "both_bad" for vote in judged), len(judged), level),
         leaks=Share.counted(len(leaking), len(battles), level),
         leaked_names=dict(sorted(Counter(name for names in leaking for name in names).items())),
         agreement=rater_agreement(basis, confidence=level, seed=limits.seed),

@@ -26,7 +26,7 @@ def preference_plots(
     """
     plots = {}
     if figures.version_pairs:
-        plots["verdicts"] = _verdicts(figures.version_pairs[:_MOST_BARS])
+        plots["verdicts"] = _verdicts(figures.version_pairs)
     if figures.left.of or any(entry.longer.of for entry in figures.data_sets):
         plots["biases"] = _biases(figures, limits)
     if any(rater.pairs for rater in figures.raters):
@@ -36,7 +36,12 @@ def preference_plots(
     return plots
 
 
-def _verdicts(pairs: Sequence[VersionPairFigures]) -> bytes:
+def _verdicts(counted: Sequence[VersionPairFigures]) -> bytes:
+    pairs = sorted(sorted(counted, key=lambda pair: -pair.votes)[:_MOST_BARS], key=lambda pair: pair.pair)
+    left_out = (
+        f"; {len(counted) - len(pairs)} pairs with fewer votes are not shown" if len(counted) > len(pairs) else ""
+    )
+
     def draw(axes: "Axes") -> None:
         parts = [
             ("first version wins", BLUE, [pair.first for pair in pairs]),
@@ -55,7 +60,9 @@ def _verdicts(pairs: Sequence[VersionPairFigures]) -> bytes:
             start = [before + share for before, share in zip(start, shares, strict=True)]
         names = [f"{_paired(pair)}\nn = {pair.votes} votes" for pair in pairs]
         _rows_from_the_top(axes, names)
-        axes.set(title="What did raters say, by pair of versions?", xlabel="share of votes (%)", xlim=(0, 100))
+        axes.set(
+            title="What did raters say, by pair of versions?", xlabel=f"share of votes (%){left_out}", xlim=(0, 100)
+        )
         axes.figure.legend(loc="outside lower center", ncols=len(parts), fontsize="x-small")
 
     return _drawn(draw, height=1.6 + 0.55 * len(pairs))
@@ -77,7 +84,9 @@ def _biases(figures: PreferenceFigures, limits: VoteQualitySpec) -> bytes:
         rows.append(
             (f"twice as long, side held\n{n}", adjusted.longer, adjusted.longer_low, adjusted.longer_high, None)
         )
-    for entry in figures.data_sets[:_MOST_BARS]:
+    sets = sorted(figures.data_sets, key=lambda entry: -entry.pairs)
+    left_out = f"; {len(sets) - _MOST_BARS} smaller sets are not shown" if len(sets) > _MOST_BARS else ""
+    for entry in sets[:_MOST_BARS]:
         rows.append(_bias(f"longer, in {entry.source}\nn = {entry.longer.of} pairs", entry.longer, length))
     shown = [row for row in rows if row is not None]
 
@@ -92,7 +101,7 @@ def _biases(figures: PreferenceFigures, limits: VoteQualitySpec) -> bytes:
         whose = " (simulated votes)" if figures.simulated else ""
         axes.set(title=f"Do votes follow side or length?{whose}", xlim=(-2, 102))
         axes.set_xlabel(
-            f"chosen (%), with {limits.confidence:.0%} interval; 50 is no influence; shaded: inside the limit"
+            f"chosen (%), with {limits.confidence:.0%} interval; 50 is no influence; shaded: inside the limit{left_out}"
         )
 
     return _drawn(draw, height=1.2 + 0.5 * len(shown))

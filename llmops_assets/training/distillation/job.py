@@ -12,17 +12,22 @@ RESULT_FILE = "teacher_logits.json"
 
 
 class TeacherRef(BaseModel):
-    """A teacher whose bytes are known: what its recordings and answers are keyed by."""
+    """A teacher whose bytes are known: what its recordings and answers are keyed by.
+
+    `settings` are digests of what stands beside its weights; of a base of the hub the revision fixes that.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_model: BaseModelRef
     adapter: AdapterRef | None = None
+    settings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        """The base's digest, with that of the adapter if there is one."""
-        return self.base_model.digest if self.adapter is None else f"{self.base_model.digest}+{self.adapter.sha256}"
+        """The base's digest, with those of the adapter and of the settings if there are any."""
+        adapter = () if self.adapter is None else (self.adapter.sha256,)
+        return "+".join([self.base_model.digest, *adapter, *self.settings])
 
 
 class TeacherLogitsJob(BaseModel):

@@ -71,6 +71,8 @@ def test_a_build_that_broke_off_asks_for_what_is_missing_alone(tmp_path: Path) -
         ("<think>1. No,\n2. yes.</think>\n\nyes", "yes"),
         ("<think>1. No, max_tokens", ""),
         ("A <think> tag.", "A <think> tag."),
+        ("Does it? No.\n</think>\n\nyes", "yes"),
+        ("Tags are <think> and </think>.", "Tags are <think> and </think>."),
     ],
 )
 def test_what_a_reasoning_model_thinks_is_no_part_of_its_answer(text: str, answer: str) -> None:

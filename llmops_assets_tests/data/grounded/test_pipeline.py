@@ -13,6 +13,7 @@ from llmops_assets.data.generation.endpoint import EndpointGenerator
 from llmops_assets.data.generation.generated_set import TooFewAccepted
 from llmops_assets.data.generation.response_cache import ResponseCache
 from llmops_assets.data.generation.specs import EndpointSpec, GroundedSpec
+from llmops_assets.data.grounded import prompts
 from llmops_assets.data.grounded.pipeline import build_grounded_pairs
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets_tests.data.generation.chat_server import Body, ChatServer, Reply, Script, chat_server, writer
@@ -119,9 +120,27 @@ def test_documents_of_both_sides_are_asked_about_whatever_the_seed(build: Build)
     assert sides["train"] > sides["heldout"]
 
 
+def test_a_question_without_a_good_answer_is_still_to_be_asked(build: Build) -> None:
+    """All chunks have one question; the first has no answer to it, and of the others the first has the row."""
+    unanswered: list[str] = []
+
+    def reply(body: Body, before: int) -> Reply:
+        rule, text = body["messages"][0]["content"], body["messages"][-1]["content"]
+        if "Write one question" in rule:
+            return Reply("What does it say?")
+        if "Answer the question" in rule and (not unanswered or unanswered == [text]):
+            unanswered[:] = [text]
+            return Reply(prompts.UNANSWERABLE)
+        return writer(body, before)
+
+    with chat_server(reply) as server:
+        made = build.run(server, max_chunks=6, min_accepted=1)
+    assert made["counts"]["rows"] == 1 and made["rejected"] == {"exact_duplicate": 4, "unanswerable": 1}
+
+
 def test_it_ends_with_the_chunks_the_budget_or_the_accept_rate_and_says_so(build: Build) -> None:
     with chat_server(writer) as server:
-        assert build.run(server, max_chunks=9)["stopped"] == "all 9 chunks have been asked about"
+        assert build.run(server, max_chunks=9)["stopped"] == "max_chunks = 9 chunks have been asked about"
     with (
         chat_server(instead("Write yes if", lambda body: Reply("no"))) as server,
         pytest.raises(TooFewAccepted, match="0 of the last 16 chunks were accepted"),

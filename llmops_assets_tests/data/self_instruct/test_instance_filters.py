@@ -37,9 +37,9 @@ def test_different_outputs_for_one_input_are_all_rejected_and_other_inputs_stay(
     assert reasons == [Reason.CONTRADICTION, Reason.CONTRADICTION]
 
 
-def test_a_task_without_input_has_several_solutions_but_one_label() -> None:
+def test_a_task_without_input_has_several_solutions_and_no_label() -> None:
     assert sifted(("", "Rome"), ("", "Oslo")) == ([("", "Rome"), ("", "Oslo")], [])
-    assert sifted(("", "yes"), ("", "no"), classification=True) == ([], [Reason.CONTRADICTION] * 2)
+    assert sifted(("", "yes"), ("", "no"), classification=True) == ([], [Reason.EMPTY] * 2)
 
 
 def test_the_last_instance_of_a_cut_response_is_dropped() -> None:

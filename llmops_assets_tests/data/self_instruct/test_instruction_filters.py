@@ -62,3 +62,7 @@ def test_rules_are_switched_by_language() -> None:
     assert reason("Beschreibe das Bild in Worten.", keyword_rules=own) is Reason.BLOCKED_WORDS
     assert reason("Beschreibe die Bildung in Worten.", keyword_rules=own) is None
     assert reason("Schreibe ein Programm, das sortiert.", keyword_rules=own) is Reason.BLOCKED_WORDS
+    signs = {"en": {"words": ["c++", ".NET"]}}
+    assert reason("Sort a list in C++ now.", keyword_rules=signs) is Reason.BLOCKED_WORDS
+    assert reason("Sort a list with .net today.", keyword_rules=signs) is Reason.BLOCKED_WORDS
+    assert reason("Sort a list with asp.net today.", keyword_rules=signs) is None

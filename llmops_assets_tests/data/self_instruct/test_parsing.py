@@ -60,6 +60,17 @@ def test_output_first() -> None:
     assert instances_of(text, output_first=True) == [Instance("It shines.", "good"), Instance("It broke.", "bad")]
 
 
+def test_fields_in_the_other_order_throughout_are_paired_in_that_and_mixed_ones_with_nothing() -> None:
+    labels_last = "Input: I love it.\nOutput: good\n\nInput: I hate it.\nOutput: bad"
+    assert instances_of(labels_last, output_first=True) == [
+        Instance("I love it.", "good"),
+        Instance("I hate it.", "bad"),
+    ]
+    assert instances_of(labels_last + "\nOutput: bad\nInput: It is.", output_first=True) == []
+    results_first = "Output: 4\nInput: 2+2\n\nOutput: 9\nInput: 3*3"
+    assert instances_of(results_first, output_first=False) == [Instance("2+2", "4"), Instance("3*3", "9")]
+
+
 def test_tasks_without_input_and_halves() -> None:
     assert instances_of("Output: Paris and Rome.", output_first=False) == [Instance("", "Paris and Rome.")]
     assert instances_of("Output: a\nOutput: b", output_first=False) == [Instance("", "a"), Instance("", "b")]

@@ -288,7 +288,8 @@ def test_random_responses_crash_nothing_and_each_is_accounted_for(make_build: Ma
 
     def random_text(body: Body, before: int) -> Reply:
         draws = random.Random(str(body))
-        text = "".join(draws.choices([*pieces, "Say what it is. ", "word "], k=60))
+        some = draws.sample(pieces, 7)
+        text = "".join(draws.choices([*some, "Say what it is. ", "word "], k=60))
         return Reply(text, finish=draws.choice(["stop", "length", "content_filter", "other"]))
 
     with chat_server(random_text) as server:
@@ -308,12 +309,14 @@ def test_seeds_that_cannot_be_used_are_quarantined_and_too_few_are_refused(make_
     build = make_build("a")
     file = build.folder / "seeds.jsonl"
     file.write_text("".join(json.dumps({"instruction": text}) + "\n" for text in [*SEEDS[:3], SEEDS[0], ""]) + "{\n")
-    with pytest.raises(TooFewSeeds, match="holds 3 seeds that can be used"):
+    with pytest.raises(TooFewSeeds, match=r"holds 3 seeds .* and 3 that cannot \(.*seeds.jsonl:4: .*seeds.jsonl:5: "):
         build.run()
     file.write_text(file.read_text() + "".join(json.dumps({"instruction": text}) + "\n" for text in SEEDS[3:]))
     with chat_server(writer) as server:
         again = make_build("b", server)
         (again.folder / "seeds.jsonl").write_text(file.read_text())
-        again.run()
+        summary = again.run()
+    assert summary["counts"]["rejected_seeds"] == 3
+    assert sum(summary["rejected"].values()) == len(again.rows("quarantine.jsonl")) - 3
     reasons = [row["reason"] for row in again.rows("quarantine.jsonl") if row["source"] == "seeds"]
     assert reasons == ["exact_duplicate", "empty", "invalid_json"]
