@@ -26,6 +26,7 @@ from llmops_assets.training.distillation.specs import AnsweringSpec, RecordingSp
 from llmops_assets.training.job import BaseModelRef
 from llmops_assets.training.specs import AnyStageSpec, CptSpec, DpoSpec, KdSpec, KtoSpec, SftSpec, Stage
 from llmops_assets.training.sweep_points import SweepName, SweepSpec, check_sweeps
+from llmops_assets.yaml_source import UnreadableYaml, line_of, read_yaml
 
 EMBEDDED = "embedded"
 MADE_BY_MODEL = {"self_instruct": "instructions", "grounded": "grounded_pairs"}
@@ -192,18 +193,6 @@ class Recipe(BaseModel):
         return f"{before[-1]}_adapter" if before else None
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
 def load_recipe(path: Path) -> Recipe:
     """Read and validate one recipe file; models that it names by a relative folder are looked for beside it.
 
@@ -212,13 +201,9 @@ def load_recipe(path: Path) -> Recipe:
             each with its line and key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = yaml.load(text, Loader=_StrictLoader)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror}); name an existing recipe file") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: is not valid YAML: {error}") from error
+        data, root = read_yaml(path)
+    except UnreadableYaml as error:
+        raise RecipeError(str(error)) from error
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
@@ -257,6 +242,10 @@ def _model_name(folder: Path, name: str) -> str:
     return str(path.resolve()) if is_path and name != EMBEDDED else name
 
 
+def _is_hub_id(name: str) -> bool:
+    return name != EMBEDDED and not name.startswith(("./", "../", "/"))
+
+
 def _unread(recipe: Recipe) -> Iterator[InitErrorDetails]:
     """Yield a problem for every key that is valid in its section and that nothing reads in this recipe."""
     teacher, kd = recipe.teacher, recipe.kd
@@ -264,6 +253,12 @@ def _unread(recipe: Recipe) -> Iterator[InitErrorDetails]:
         if getattr(recipe, section) is not None and kind not in recipe.sft_kinds:
             sentence = f"is not read without a source of kind {kind} in sft_set; add one, or remove it"
             yield _unread_key((section,), sentence, {})
+    if recipe.preferences is not None and recipe.dpo is None:
+        yield _unread_key(("preferences",), "is not read without the section dpo; add dpo, or remove it", {})
+    for section, model in (("base_model", recipe.base_model), ("teacher", teacher)):
+        if model is not None and model.revision is not None and not _is_hub_id(model.name):
+            sentence = f"is not read: {model.name} is no model of the hub; remove it"
+            yield _unread_key((section, "revision"), sentence, model.revision)
     if teacher is not None and kd is None:
         yield _unread_key(("teacher",), "is not read without the section kd; add kd, or remove it", {})
     if teacher is not None and kd is not None and kd.method == "logits":
@@ -300,24 +295,4 @@ def _problem(path: Path, root: yaml.Node | None, error: dict[str, Any]) -> str:
         advice = error["msg"]
     else:
         advice = f"{error['msg']} (found {error['input']!r})"
-    return f"{path}:{_line_of(root, location)}: {key}: {advice}"
-
-
-def _line_of(node: yaml.Node | None, location: list[Any]) -> int:
-    """Line (from 1) of the deepest part of `location` that the file really has."""
-    line = 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            match = next(((k, v) for k, v in node.value if k.value == part), None)
-            if match is None:
-                continue  # the tag of a discriminated union, or a missing key: stay at the parent
-            line, node = _line(match[0]), match[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            item: yaml.Node = node.value[part]
-            line, node = _line(item), item
-    return line
-
-
-def _line(node: yaml.Node) -> int:
-    assert node.start_mark is not None, "yaml.compose marks every node"
-    return node.start_mark.line + 1
+    return f"{path}:{line_of(root, location)}: {key}: {advice}"

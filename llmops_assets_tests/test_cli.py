@@ -57,6 +57,24 @@ def test_votes_are_exported_imported_and_counted(voted: None, tmp_path: Path, mo
     assert {finding["rule"]: finding["verdict"] for finding in found["findings"]}["prompts"] == "FAIL"
 
 
+def test_an_export_that_cannot_be_written_is_a_sentence_and_leaves_nothing(voted: None, tmp_path: Path) -> None:
+    assert run("votes", "export", "nowhere", str(tmp_path / "a.jsonl"))[0] == 1
+    (tmp_path / "file").touch()
+    code, output = run("votes", "export", "python_docs", str(tmp_path / "file" / "a.jsonl"))
+    assert code == 1 and "cannot be written" in output
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["file", "state"]
+    assert run("votes", "export", "python_docs", str(tmp_path / "new" / "a.jsonl"))[0] == 0
+
+
+def test_the_problems_of_all_recipes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"name: latin\ndescription: caf\xe9\n")
+    (tmp_path / "keys.yaml").write_text("? [a, b]\n: 1\n")
+    code, output = run("check-recipe", *map(str, sorted(tmp_path.glob("*.yaml"))), str(tmp_path / "gone.yaml"))
+    assert code == 1
+    assert "latin.yaml:2: is not UTF-8" in output and "a key is a list or a mapping" in output
+    assert "gone.yaml: cannot be read" in output
+
+
 def test_broken_vote_lines_are_named_and_kept(voted: None, tmp_path: Path) -> None:
     file = tmp_path / "votes.jsonl"
     file.write_text("{broken\n")

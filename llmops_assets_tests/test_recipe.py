@@ -230,6 +230,10 @@ def _with(changed, **sections: dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
+        (
+            {"base_model": {"revision": "8"}},
+            "base_model.revision: is not read: embedded is no model of the hub; remove it",
+        ),
         ({"teacher": {"name": "embedded"}}, "teacher: is not read without the section kd; add kd, or remove it"),
         *(
             (
@@ -258,6 +262,15 @@ def test_a_key_without_effect_is_named_with_file_line_and_key(
     assert told.startswith(sentence)
     key = sentence.partition(":")[0].rpartition(".")[2]
     assert key in file.read_text().splitlines()[int(place.rpartition(":")[2]) - 1]
+
+
+def test_preferences_of_a_lane_that_never_learns_from_them_are_refused(changed) -> None:
+    file = changed("name: python_docs", "name: python_docs")
+    recipe = yaml.safe_load(file.read_text())
+    del recipe["dpo"]
+    file.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(RecipeError, match="preferences: is not read without the section dpo; add dpo, or remove it"):
+        load_recipe(file)
 
 
 def test_keys_that_a_later_stage_or_another_method_reads_are_fine(changed) -> None:

@@ -43,7 +43,9 @@ def missing_sets_input(store: ArtifactStore, candidate: Artifact, eval_sets: Art
     """Return the sets behind `candidate` that the store lacks, as an input of its report: restored, they change it."""
     sets = trained_on(store, candidate) if eval_sets is not None else []
     recipe = candidate.manifest.recipe
-    return {f"missing/{name}": version for name, version in sets if store.find_version(recipe, name, version) is None}
+    missing = ((name, version) for name, version in sets if store.find_version(recipe, name, version) is None)
+    # A line may have several versions of one set behind it.
+    return {f"missing/{name}/{version}": version for name, version in missing}
 
 
 def trained_on(store: ArtifactStore, adapter: Artifact) -> list[tuple[str, str]]:

@@ -1,13 +1,12 @@
 """The eval sets asset: what the lane is measured on, which no training set of the lane may hold."""
 
-import json
 from pathlib import Path
 
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
-from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.assets.previews import as_json, counts_table, example_rows
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
 from llmops_assets.data.sources_at_hand import SourcesAtHand
@@ -60,7 +59,7 @@ def eval_sets_asset(recipe: Recipe, section: EvalSetsSpec) -> dg.AssetsDefinitio
                 "quarantined": counts_table(summary["quarantined"]),
                 "licenses": dg.MetadataValue.json(summary["licenses"]),
                 **facts_metadata(at_hand, summary["items"]),
-                "examples": example_rows(artifact.folder / ITEMS_FILE, lambda row: json.dumps(row, indent=1)[:600]),
+                "examples": example_rows(artifact.folder / ITEMS_FILE, lambda row: as_json(row)[:600]),
             },
         )
 

@@ -1,6 +1,5 @@
 """Sets that a model writes, as assets: generated once, with what they cost and what was rejected on their page."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.distillation import GPU_POOL, teacher_ref
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
-from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
+from llmops_assets.assets.previews import as_json, counts_table, example_rows, histogram_table
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.generation.generated_set import ROWS_FILE, GeneratedSetSummary
 from llmops_assets.data.generation.specs import GenerationSpec, GroundedSpec, InstructionsSpec, LocalSpec
@@ -179,7 +178,7 @@ def _metadata(artifact: Artifact) -> dict[str, dg.MetadataValue | Any]:
         "requests/retries": result["retries"],
         "first_words": counts_table(summary.first_words),
         "first_words/distinct_share": summary.distinct_first_words,
-        "examples": example_rows(rows, lambda row: json.dumps(row["messages"], indent=1, ensure_ascii=False), count=10),
+        "examples": example_rows(rows, lambda row: as_json(row["messages"]), count=10),
     }
     if summary.rouge_bands:
         metadata["rouge_to_nearest_seed"] = histogram_table(summary.rouge_bands)

@@ -1,7 +1,6 @@
 """Votes as an observable external asset, and the preference set: a snapshot of the usable pairs among them."""
 
 import hashlib
-import json
 
 import dagster as dg
 
@@ -11,7 +10,7 @@ from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, ev
 from llmops_assets.assets.launchpad import launchpad_config, part_of, resolved
 from llmops_assets.assets.lineage import asset_key, materialized, readable_errors
 from llmops_assets.assets.preference_set_files import admitted_votes, read_data_sets, write_preference_set
-from llmops_assets.assets.previews import counts_table, example_rows
+from llmops_assets.assets.previews import as_json, counts_table, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.card_facts import preference_facts
@@ -131,7 +130,7 @@ def preference_set_asset(recipe: Recipe, section: PreferencesSection) -> dg.Asse
                 "quarantined": counts_table(summary.get("quarantined", {})),
                 **({"data_sets": dg.MetadataValue.json(found)} if (found := summary.get("data_sets")) else {}),
                 **facts_metadata(at_hand, found["pairs"] if found else {}),
-                "examples": example_rows(artifact.folder / "heldout.jsonl", lambda row: json.dumps(row, indent=1)),
+                "examples": example_rows(artifact.folder / "heldout.jsonl", as_json),
                 **page,
             },
         )

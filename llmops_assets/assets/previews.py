@@ -35,6 +35,11 @@ def example_rows(file: Path, show: Callable[[dict[str, Any]], str], count: int =
     return dg.MetadataValue.md("\n\n".join(fenced(row) for row in rows))
 
 
+def as_json(value: object) -> str:
+    """Return `value` on several lines, letters of every script as they are."""
+    return json.dumps(value, indent=1, ensure_ascii=False)
+
+
 def inline_png(file: Path, title: str) -> dg.MarkdownMetadataValue:
     """Return a picture that the page shows without another request."""
     data = base64.b64encode(file.read_bytes()).decode()

@@ -28,14 +28,17 @@ class SetVersion:
 
 
 def set_versions(instance: dg.DagsterInstance, recipe: str, asset: str) -> list[SetVersion]:
-    """Return the versions of `<recipe>/<asset>` among its last materializations, newest first, each content once."""
-    found: dict[str, SetVersion] = {}
+    """Return the versions of `<recipe>/<asset>` among its last materializations, newest first, each once.
+
+    Two of one content may follow each other, told apart by their fingerprints: another card is another artifact.
+    """
+    found: dict[SetVersion, None] = {}
     for record in instance.fetch_materializations(asset_key(recipe, asset), limit=_LOOKED_BACK).records:
         event = record.asset_materialization
         if event is not None and FINGERPRINT in event.metadata:
             data_version = (event.tags or {}).get("dagster/data_version", "")
-            found.setdefault(data_version, SetVersion(str(event.metadata[FINGERPRINT].value), data_version))
-    return list(found.values())
+            found.setdefault(SetVersion(str(event.metadata[FINGERPRINT].value), data_version))
+    return list(found)
 
 
 def diff_text(
@@ -101,15 +104,16 @@ def _check_is_set(recipe: Recipe, asset: str) -> None:
 
 
 def _before(versions: list[SetVersion], after: SetVersion) -> SetVersion | None:
-    place = versions.index(after) + 1
-    return versions[place] if place < len(versions) else None
+    """Return the newest version before `after` with another content."""
+    older = versions[versions.index(after) + 1 :]
+    return next((version for version in older if version.data_version != after.data_version), None)
 
 
 def _named(versions: list[SetVersion], name: str, asset: str) -> SetVersion:
     found = [v for v in versions if v.data_version.startswith(name) or v.fingerprint.startswith(name)]
-    if len(name) >= _SHORTEST_PREFIX and len(found) == 1:
+    if len(name) >= _SHORTEST_PREFIX and len({version.data_version for version in found}) == 1:
         return found[0]
-    known = ", ".join(version.data_version[:12] for version in versions)
+    known = ", ".join(dict.fromkeys(version.data_version[:12] for version in versions))
     short = f"has fewer than {_SHORTEST_PREFIX} characters"
     problem = short if len(name) < _SHORTEST_PREFIX else "begins several versions" if found else "begins no version"
     raise NoSuchVersion(f"{name!r} {problem} of {asset}; newest first they are {known}")

@@ -1,7 +1,5 @@
 """The SFT set asset: conversations with a train and an eval split that share no API and no document."""
 
-import json
-
 import dagster as dg
 
 from llmops_assets.assets.building import BuildRequest, Built, build_once
@@ -9,7 +7,7 @@ from llmops_assets.assets.corpora import data_set_metadata, kept_records
 from llmops_assets.assets.eval_sets import current_eval_sets, eval_sets_deps, eval_sets_input, items_file
 from llmops_assets.assets.launchpad import launchpad_config, resolved
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
-from llmops_assets.assets.previews import example_rows
+from llmops_assets.assets.previews import as_json, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.card_facts import summarized_facts
@@ -100,7 +98,7 @@ def sft_set_asset(recipe: Recipe, section: SftSection) -> dg.AssetsDefinition:
 
             artifact, reused = build_once(artifacts, request, build)
             page = set_page(context.instance, artifacts, artifact)
-            examples = example_rows(artifact.folder / "train.jsonl", lambda row: json.dumps(row["messages"], indent=1))
+            examples = example_rows(artifact.folder / "train.jsonl", lambda row: as_json(row["messages"]))
         summary = artifact.manifest.summary
         metadata = (
             data_set_metadata(summary) | facts_metadata(at_hand, kept_records(summary)) | {"examples": examples} | page

@@ -72,10 +72,16 @@ def report(recipe: str) -> None:
 @readable
 def check_recipe(files: tuple[Path, ...]) -> None:
     """Validate recipe files; every problem is named with file, line and key."""
-    from llmops_assets.recipe import load_recipe
+    from llmops_assets.recipe import RecipeError, load_recipe
 
+    problems: list[str] = []
     for file in files:
-        click.echo(f"{file}: recipe {load_recipe(file).name} is valid")
+        try:
+            click.echo(f"{file}: recipe {load_recipe(file).name} is valid")
+        except RecipeError as error:
+            problems.append(str(error))
+    if problems:
+        raise click.ClickException("\n".join(problems))
 
 
 @cli.command()

@@ -1,7 +1,8 @@
 """Commands about votes."""
 
-import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,15 +37,22 @@ def import_votes(recipe: str, file: Path) -> None:
 @readable
 def export_votes(recipe: str, file: Path) -> None:
     """Write all votes of a lane, with their battles and versions, as JSONL that `import` takes back."""
+    from llmops_assets.data.jsonl import write_jsonl
     from llmops_assets.resources.defaults import feedback_resource
 
-    partial = file.with_name(file.name + ".partial")
-    with feedback_resource().open() as store, partial.open("w", encoding="utf-8") as stream:
-        count = 0
-        for row in store.export_votes(recipe_named(recipe).name):
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    lane, count = recipe_named(recipe).name, 0
+
+    def counted(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for row in rows:
             count += row["record"] == "vote"
-    partial.replace(file)
+            yield row
+
+    with feedback_resource().open() as store:
+        try:
+            write_jsonl(file, counted(store.export_votes(lane)))
+        except OSError as error:
+            raise click.ClickException(f"{file}: cannot be written ({error.strerror})") from error
     click.echo(f"{count} votes written to {file}")
 
 

@@ -25,6 +25,10 @@ class UnknownWorkersError(LlmopsError):
     """A name that stands for no workers."""
 
 
+class WorkersLost(LlmopsError):
+    """The workers that were named are not there, or have died."""
+
+
 class Workers(Protocol):
     """Something that applies a task to items."""
 
@@ -61,6 +65,7 @@ class Processes:
 
     def map(self, task: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
         # A copy of a process that has threads may hang, so they start afresh.
@@ -68,6 +73,11 @@ class Processes:
         try:
             submit = lambda item: pool.submit(_run, item)  # noqa: E731
             yield from _in_order(items, submit, lambda future: future.result(), self.count * _AHEAD)
+        except BrokenProcessPool as error:
+            raise WorkersLost(
+                f"a data worker died ({error}); if memory ran out, set LLMOPS_DATA_WORKERS=processes:N to fewer, or to "
+                "local"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -82,7 +92,13 @@ class RayTasks:
         import ray
 
         if not ray.is_initialized():
-            ray.init(address="auto", log_to_driver=False)
+            try:
+                ray.init(address="auto", log_to_driver=False)
+            except ConnectionError as error:
+                raise WorkersLost(
+                    f"no Ray cluster answers ({error}); start one, name it in RAY_ADDRESS, or set "
+                    "LLMOPS_DATA_WORKERS=local"
+                ) from error
         # In a list it is sent as a reference, which a worker resolves once.
         shared = [ray.put(task)]
         remote = ray.remote(num_cpus=1, max_retries=3)(_apply)

@@ -65,7 +65,7 @@ def test_an_older_version_of_a_set_is_the_one_that_counts(store: ArtifactStore) 
 def test_a_set_that_is_gone_is_named(store: ArtifactStore) -> None:
     cpt = publish(store, "cpt_adapter", [], corpus="f" * 64)
     items = publish(store, "eval_sets", [ITEM])
-    assert missing_sets_input(store, cpt, items) == {"missing/corpus": "f" * 64}
+    assert missing_sets_input(store, cpt, items) == {f"missing/corpus/{'f' * 64}": "f" * 64}
     assert missing_sets_input(store, cpt, None) == missing_sets_input(store, chain(store, [], []), items) == {}
     evidence = training_leaks(store, cpt, items)
     assert (evidence.rows, evidence.missing, evidence.leaking_rows) == ({}, ["corpus ffffffffffff"], 0)

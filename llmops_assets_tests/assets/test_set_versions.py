@@ -102,6 +102,21 @@ def test_sets_and_versions_that_there_are_not_are_named_with_the_choices(lane: O
     assert f"newest first they are {only}" in llmops("diff", NAME, "sft_set", "0000000").output
 
 
+def test_what_is_refused_changes_no_version_of_what_is_kept(lane: OpenLane) -> None:
+    assert lane.run("corpus", "sft_set").success
+    first = [lane.artifact(asset).manifest for asset in ("corpus", "sft_set")]
+    for file in ("documents", "chats"):
+        with (lane.files.root / "data" / f"{file}.jsonl").open("a") as stream:
+            stream.write("{broken\n")
+    assert lane.run("corpus", "sft_set").success
+    second = [lane.artifact(asset).manifest for asset in ("corpus", "sft_set")]
+    assert [m.data_version for m in first] == [m.data_version for m in second]
+    assert all(m.summary["quarantined"]["invalid_json"] == 1 for m in second)
+    # A version is told by its fingerprint too, the older of equal content as well.
+    printed = llmops("diff", NAME, "sft_set", first[1].fingerprint[:12], second[1].fingerprint[:12])
+    assert printed.exit_code == 0 and "0 added, 0 removed, 0 changed" in printed.output
+
+
 def test_another_card_is_written_and_leaves_the_data_version_alone(lane: OpenLane) -> None:
     assert lane.run("sft_set").success
     first = lane.artifact("sft_set").manifest

@@ -12,7 +12,7 @@ import pytest
 from llmops_assets.data.corpus.building import build_corpus
 from llmops_assets.data.source_specs import PythonTopicsSource, TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
-from llmops_assets.data.workers import Processes, ThisProcess, UnknownWorkersError, Workers, workers_named
+from llmops_assets.data.workers import Processes, ThisProcess, UnknownWorkersError, Workers, WorkersLost, workers_named
 
 Files = Callable[..., TextFilesSource]
 
@@ -59,6 +59,15 @@ def test_no_more_items_are_taken_than_can_be_worked_on() -> None:
 def test_an_error_of_a_task_reaches_the_one_who_asked() -> None:
     with pytest.raises(ValueError, match="three"):
         list(Processes(2).map(_failing, range(6)))
+
+
+def _dying(_: int) -> int:
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_a_sentence_that_says_what_to_set() -> None:
+    with pytest.raises(WorkersLost, match="LLMOPS_DATA_WORKERS=processes:N"):
+        list(Processes(1).map(_dying, range(2)))
 
 
 def test_workers_end_with_a_process_that_is_killed() -> None:

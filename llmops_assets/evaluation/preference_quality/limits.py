@@ -140,7 +140,7 @@ def _contradictions(figures: PreferenceFigures, limits: VoteQualitySpec) -> Find
 
 
 def _both_bad(figures: PreferenceFigures, limits: VoteQualitySpec) -> Finding:
-    return _counted("both_bad", "votes", figures.both_bad, limits.max_both_bad_share, limits)
+    return _counted("both_bad", "votes but skips", figures.both_bad, limits.max_both_bad_share, limits)
 
 
 def _prompts(figures: PreferenceFigures, limits: VoteQualitySpec) -> Finding:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmops_assets.evaluation.preference_quality import coverage
 from llmops_assets.evaluation.preference_quality.coverage import Question, prompt_figures
 from llmops_assets_tests.feedback.test_ballots import cast
 
@@ -22,6 +23,17 @@ def test_prompts_are_the_same_near_or_outside():
     assert (domain.same, domain.near, domain.outside) == (1, 1, 1)
     assert (domain.groups_seen, domain.groups) == (2, 9)
     assert domain.sources == {"docs": 2, "poetry": 0}
+
+
+def test_every_question_of_a_large_domain_is_looked_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(coverage, "MOST_QUESTIONS", 20)
+    common = [Question("Translate to German.", f"g{n}", "pairs") for n in range(300)]
+    domain = [*common, *(Question(f"What is the number {n} about?", f"q{n}", "rare") for n in range(100))]
+    asked = {f"p{n}": f"What is the number {n} about?" for n in range(100)}
+    figures = prompt_figures([cast(i, prompt=key) for i, key in enumerate(asked)], asked, domain)
+    assert figures.domain is not None
+    assert (figures.domain.same, figures.domain.outside) == (100, 0)
+    assert (figures.domain.groups, figures.domain.sources) == (400, {"pairs": 0, "rare": 100})
 
 
 def test_votes_on_one_prompt_count_as_one_prompt():
