@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_assets.training.digests import NoWeights, weights_digest
+from llmops_assets.training.digests import NoWeights, settings_digest, weights_digest
 
 
 def test_digest_of_one_file_is_the_sha256_of_its_bytes(tmp_path: Path) -> None:
@@ -28,3 +28,14 @@ def test_pickled_weights_are_not_weights(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(NoWeights, match="convert"):
         weights_digest(tmp_path)
+
+
+def test_settings_beside_the_weights_have_a_digest_of_their_own(tmp_path: Path) -> None:
+    found = {settings_digest(tmp_path)}
+    for name in ("config.json", "chat_template.jinja", "tokenizer.json", "adapter_config.json"):
+        for text in ("{}", "{ }"):
+            (tmp_path / name).write_text(text)
+            found.add(settings_digest(tmp_path))
+    assert len(found) == 9
+    (tmp_path / "README.md").write_text("Nothing that an answer depends on.")
+    assert settings_digest(tmp_path) in found
