@@ -116,5 +116,7 @@ def _table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _hub_license(expression: str) -> str:
+    """Return the hub's name of an SPDX id, which has no versions of the data licences and no `-only`."""
     name = expression.strip("() ").lower()
+    name = re.sub(r"-(?:only|or-later)$|(?<=^odc-by)-1\.0$|(?<=^odbl)-1\.0$|(?<=^pddl)-1\.0$", "", name)
     return name if name in _HUB_LICENSES else "other"

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from llmops_assets.data.card_facts import preference_facts, summarized_facts, thumbs_facts
-from llmops_assets.data.cards import CARD_FILE, CardSpec, card_text, inline, write_card
+from llmops_assets.data.cards import CARD_FILE, CardFacts, CardSpec, card_text, inline, write_card
 from llmops_assets.data.data_set import DataSetSummary
 from llmops_assets.data.sft_set import build_sft_set
 from llmops_assets.data.source_specs import (
@@ -131,6 +131,18 @@ def test_a_set_of_a_registry_is_named_by_its_entry(tmp_path: Path) -> None:
     summary = {"train": 1, "up": 1, "down": 0, "quarantined": {}, "sources": {"app": {}}, "licenses": {}}
     [row] = thumbs_facts("lane", SftSetSpec(), at_hand, summary).tables["Sources"]
     assert row["where"] == "chats of dataset_info.json"
+
+
+@pytest.mark.parametrize(
+    ("spdx", "hub"),
+    [
+        *(("ODC-By-1.0", "odc-by"), ("ODbL-1.0", "odbl"), ("PDDL-1.0", "pddl"), ("GPL-3.0-or-later", "gpl-3.0")),
+        *(("LGPL-3.0-only", "lgpl-3.0"), ("Apache-2.0", "apache-2.0"), ("LicenseRef-mine", "other")),
+    ],
+)
+def test_a_licence_has_the_name_that_the_hub_gives_it(spdx: str, hub: str) -> None:
+    card = card_text(CardFacts(name="a", about="b", splits={}, licenses={"s": spdx}), CardSpec())
+    assert f"license: {hub}\n" in card
 
 
 def test_cells_are_one_line_that_means_nothing_to_markdown() -> None:
