@@ -31,12 +31,8 @@ _MEANT = {
 }
 _INLINE = frozenset(
     (
-        *("a", "abbr", "b", "br", "cite", "code", "em", "i", "kbd", "mark", "q", "s"),
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "sup",
+        *("a", "abbr", "b", "br", "cite", "code", "em", "i", "img", "kbd", "mark", "q", "s", "samp"),
+        *("small", "span", "strong", "sub", "sup", "time", "u", "var"),
     )
 )
 # HTML lets pass what the tree does not take.
@@ -123,25 +119,60 @@ def _decoded(raw: bytes) -> str:
 def _mark_content(page: Any) -> None:
     """Make plain to the extraction what is content.
 
-    Passages of links are navigation to it, so that links come off what the page calls its main content; a page that
-    calls nothing so is one article. Pictures are left out, with figures that hold code or a table. Text in a box of
-    its own is a paragraph.
+    Passages of links are navigation to it, so that links come off what the page calls its main content; all of it
+    becomes one article, and so does a page that calls nothing so. Pictures are left out, with figures that hold code
+    or a table. Text in a box of its own is a paragraph, and so is text beside other elements, which the extraction
+    would put behind them.
     """
     for element in page.xpath(".//nav | .//aside | .//*[@role='navigation'] | body/header | body/footer"):
         element.drop_tree()
     marked = page.xpath(".//main | .//article | .//*[@role='main']")
     for link in dict.fromkeys(link for content in marked for link in content.iter("a")):
         link.drop_tag()
-    for body in page.xpath("body") if not marked else ():
-        article = body.makeelement("article")
-        article.text, body.text = body.text, None
-        article.extend(list(body))
-        body.append(article)
+    known = set(marked)
+    outermost = [content for content in marked if known.isdisjoint(content.iterancestors())]
+    # The extraction takes the first article alone, and before it the first element of a class such as this.
+    article = page.makeelement("article", {"class": "post"})
+    for content in outermost or page.xpath("body"):
+        article.append(_taken_out(content))
+    for inner in article.iterdescendants("main", "article"):
+        inner.tag = "div"
+    body = page.find("body")
+    (page if body is None else body).append(article)
     for figure in page.xpath(".//figure[.//pre or .//table]"):
         figure.tag = "div"
     for box in page.xpath(".//div | .//figcaption"):
         if all(child.tag in _INLINE for child in box.iterdescendants()) and box.text_content().strip():
             box.tag = "p"
+        else:
+            _wrap_loose_text(box)
+
+
+def _taken_out(content: Any) -> Any:
+    """Return an element that holds what `content` holds, which is no longer in the page."""
+    if content.tag == "body":
+        box = content.makeelement("div")
+        box.text, content.text = content.text, None
+        box.extend(list(content))
+        return box
+    content.drop_tree()
+    content.tail = None
+    return content
+
+
+def _wrap_loose_text(box: Any) -> None:
+    """Make paragraphs of the runs of text that stand beside blocks."""
+    run = box.makeelement("p")
+    run.text, box.text = box.text, None
+    pieces = [run]
+    for child in list(box):
+        if child.tag in _INLINE and all(inner.tag in _INLINE for inner in child.iterdescendants()):
+            run.append(child)
+            continue
+        run = box.makeelement("p")
+        run.text, child.tail = child.tail, None
+        pieces += [child, run]
+    box[:] = [piece for place, piece in enumerate(pieces) if place % 2 or piece.text_content().strip()]
 
 
 def _mark_blank_lines(page: Any, blank: str) -> None:

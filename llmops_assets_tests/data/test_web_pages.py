@@ -88,6 +88,39 @@ def test_passages_of_links_and_figures_with_code_are_main_content_where_a_page_s
     assert "another page" not in text and "Next page" not in text
 
 
+def _said(number: int) -> str:
+    return f"<h2>Part {number}</h2><p>What part {number} says about widgets is a sentence of some length.</p>"
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        (f"<article>{_said(1)}</article>", 1),
+        (f"<article>{_said(1)}</article><hr><article>{_said(2)}</article>", 2),
+        ("".join(f"<article class=post>{_said(number)}</article>" for number in (1, 2, 3)), 3),
+        ("".join(f"<article><div class=post-text>{_said(number)}</div></article>" for number in (1, 2, 3)), 3),
+        (f"<main>{_said(1)}</main><main>{_said(2)}</main>", 2),
+        (f"<div role=main>{_said(1)}</div><article>{_said(2)}</article>", 2),
+        (f"<main>{_said(1)}<article>{_said(2)}</article>{_said(3)}</main>", 3),
+        (f"<main><article>{_said(1)}</article><article>{_said(2)}</article></main>", 2),
+    ],
+)
+@pytest.mark.parametrize("tag", ["<body>", "<body role=main>"])
+def test_all_that_a_page_marks_is_kept_in_its_order(tag: str, body: str, parts: int) -> None:
+    text, _ = read_page(f"{tag}{body}</body>".encode())
+    says = [f"What part {number} says about widgets is a sentence of some length." for number in range(1, parts + 1)]
+    assert text == "\n\n".join(f"## Part {number}\n\n{said}" for number, said in enumerate(says, 1))
+
+
+@pytest.mark.parametrize("tag", ["main", "div", "body"])
+def test_text_beside_other_elements_stays_in_its_place(tag: str) -> None:
+    body = f"<{tag}>Main <b>text</b> here<article>A card</article>and a tail<pre>x = 1\ny = 2</pre>after it</{tag}>"
+    if tag != "main":
+        body = body.replace("article", "p")
+    text = "Main **text** here\n\nA card\n\nand a tail\n\n```\nx = 1\ny = 2\n```\nafter it"
+    assert read_page(body.encode())[0] == text
+
+
 def test_a_page_without_a_heading_takes_its_title(tmp_path: Path) -> None:
     page = "<title> On\n rain </title><p>It rains because clouds cannot carry all the water that they hold.</p>"
     (tmp_path / "rain.HTML.gz").write_bytes(gzip.compress(page.encode()))
