@@ -12,22 +12,34 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
+_KEY_BEGINS = r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+# No dashes such as those around END are in a key, so that a text of many beginnings is not read to its end for each.
+_PRIVATE_KEY = re.compile(rf"{_KEY_BEGINS}(?:(?!-----).)*-----END [A-Z ]{{0,30}}PRIVATE KEY(?: BLOCK)?-----", re.DOTALL)
+_OPEN_KEY = re.compile(rf"{_KEY_BEGINS}.*", re.DOTALL)
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")
 # AWS, GitHub, OpenAI and its like, Slack, Google, Hugging Face.
 _API_KEY = re.compile(
-    r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|sk-[A-Za-z0-9_-]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}"
-    r"|AIza[\w-]{35}|hf_[A-Za-z0-9]{30,})"
+    r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}|sk-[A-Za-z0-9_-]{20,}"
+    r"|xox[abeprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|hf_[A-Za-z0-9]{30,})"
 )
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}\b")
+_EMAIL = re.compile(
+    r"(?<![\w+%-])(?<![\w+%-]\.)(?=[\w.+%-]{1,64}@)[\w+%-]+(?:\.[\w+%-]+)*@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}\b"
+)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_CARD = re.compile(r"(?<![\d.-])[2-6](?:[ -]?\d){12,18}(?![\d-])(?!\.\d)")
-_IPV4 = re.compile(r"(?<![\w.:])(?<![vV]ersion )\d{1,3}(?:\.\d{1,3}){3}(?![\w:]|\.\d)")
+# Without groups, in groups of four with a shorter last one, or in those of American Express and Diners Club.
+_CARD = re.compile(
+    r"(?<![\d.-])(?:[2-6]\d{12,18}|[2-6]\d{3}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|3\d{3}([ -])\d{6}\2\d{4,5})"
+    r"(?!\d|-\d{4}|\.\d)"
+)
+_GROUP_END = re.compile(r"[ -]")
+_IPV4 = re.compile(r"(?<![\w.])(?<![vV]ersion[ :=])(?<![vV]ersion: )\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w.:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:]|\.\d)")
-_KEY_PARTS = ("AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "sk-", "xox", "AIza", "hf_")
-# Names that belong to nobody (RFC 2606, RFC 6761).
+_KEY_PARTS = ("AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "sk-", "xox", "AIza", "hf_")
 _DIGIT = re.compile(r"\d")
+# The last word, and the groups of digits or capitals before it.
+_CUT_VALUE = re.compile(r'(?:(?<!\S)(?:[^\s"\d]*\d[^\s"]*|[A-Z]{4}) )*[^\s"]*…\Z')
+# Names that belong to nobody (RFC 2606, RFC 6761).
 _NOBODY = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)
 
 
@@ -59,15 +71,39 @@ class Masker:
         if "@" in text:
             text = self._replace(text, "EMAIL", _EMAIL, _is_owned)
         if _DIGIT.search(text):
-            text = self._replace(text, "IBAN", _IBAN, _keeps_mod_97)
-            text = self._replace(text, "CARD", _CARD, _keeps_luhn)
+            text = self._replace_groups(text, "IBAN", _IBAN, _keeps_mod_97)
+            text = self._replace_groups(text, "CARD", _CARD, _keeps_luhn)
             text = self._replace(text, "IP", _IPV4, _is_public)
             text = self._replace(text, "IP", _IPV6, _is_public) if text.count(":") > 1 else text
             text = self._without_phones(text)
         return text
 
+    def mask_excerpt(self, excerpt: str) -> str:
+        """Return the beginning of a text as `mask` does, without what the cut (an ellipsis) left of a value."""
+        if excerpt.endswith("…"):
+            excerpt = self.mask(_CUT_VALUE.sub("…", excerpt))
+            return self._replace(excerpt, "SECRET", _OPEN_KEY, lambda _: True)
+        return self.mask(excerpt)
+
     def _replace(self, text: str, kind: str, pattern: re.Pattern[str], is_real: Callable[[str], bool]) -> str:
         return pattern.sub(lambda match: self._name(kind, match[0]) if is_real(match[0]) else match[0], text)
+
+    def _replace_groups(self, text: str, kind: str, pattern: re.Pattern[str], is_real: Callable[[str], bool]) -> str:
+        """Replace what keeps the rule, with or without the last ones of the groups that it is written in.
+
+        A word or number that follows a value looks like one more group, and one before it like its first.
+        """
+        pieces: list[str] = []
+        end = place = 0
+        while match := pattern.search(text, place):
+            value = match[0]
+            ends = [len(value), *(gap.start() for gap in reversed([*_GROUP_END.finditer(value)]))]
+            length = next((length for length in ends if is_real(value[:length])), 0)
+            place = match.start() + (length or ends[-1])
+            if length:
+                pieces += [text[end : match.start()], self._name(kind, value[:length])]
+                end = place
+        return "".join([*pieces, text[end:]])
 
     def _name(self, kind: str, value: str) -> str:
         self.found[kind] += 1
@@ -104,8 +140,7 @@ def _has_header(value: str) -> bool:
 
 
 def _is_owned(value: str) -> bool:
-    name, _, domain = value.partition("@")
-    return not name.startswith(".") and ".." not in value and _NOBODY.search(domain) is None
+    return _NOBODY.search(value.partition("@")[2]) is None
 
 
 def _is_public(value: str) -> bool:
@@ -120,7 +155,7 @@ def _is_public(value: str) -> bool:
 def _keeps_luhn(value: str) -> bool:
     digits = [int(character) for character in value if character.isdigit()]
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
-    return len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    return len(digits) > 12 and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def _keeps_mod_97(value: str) -> bool:
