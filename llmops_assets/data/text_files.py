@@ -44,7 +44,7 @@ def read_text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[D
     except RecordError as error:
         cause = error.__cause__
         line = raw.count(b"\n", 0, cause.start) + 1 if isinstance(cause, UnicodeDecodeError) else 1
-        yield QuarantinedRecord(source.name, name, line, error.reason, str(error), excerpt(raw[:200]))
+        yield QuarantinedRecord(source.name, name, line, error.reason, str(error), excerpt(raw[:1000]))
 
 
 def _text(raw: bytes, path: Path, name: str, source: TextFilesSource) -> Document:

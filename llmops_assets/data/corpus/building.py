@@ -120,8 +120,9 @@ class CorpusBuild:
         place = np.full(len(documents), -1)
         place[kept] = np.arange(len(kept))
         groups = documents.groups[kept]
-        self.unit_of = units(groups, [(int(place[left]), int(place[right])) for left, right in related])
-        self.is_heldout[kept] = heldout(self.unit_of, groups, documents.draws[kept], self.spec.heldout_share)
+        self.unit_of = np.full(len(documents), -1)
+        self.unit_of[kept] = units(groups, [(int(place[left]), int(place[right])) for left, right in related])
+        self.is_heldout[kept] = heldout(self.unit_of[kept], groups, documents.draws[kept], self.spec.heldout_share)
 
     def decontaminate(self, index: EvalIndex) -> None:
         """Drop the documents of train that hold an eval item; from the held-out ones nothing is learned."""
@@ -193,7 +194,7 @@ class CorpusBuild:
                 "train": int(train.sum()),
                 "heldout": int(held.sum()),
                 "groups": len(np.unique(self.documents.groups[kept])),
-                "clusters": len(np.unique(self.unit_of)),
+                "clusters": len(np.unique(self.unit_of[kept])),
                 "neutralized_markers": self.totals.neutralized,
                 "quarantined": len(self.quarantine),
                 "malformed": self.quarantine.malformed(),

@@ -88,14 +88,20 @@ class Screening:
         head, body = masker.mask(head), masker.mask(body)
         found = Counter(masker.found)
         metadata = {key: masker.mask(value) for key, value in metadata.items()}
-        return replace(document, text=head + body, body_start=len(head), metadata=metadata), found
+        text, names = head + body, {"id": self._masked_name(document.id), "group": self._masked_name(document.group)}
+        return replace(document, text=text, body_start=len(head), metadata=metadata, **names), found
+
+    def _masked_name(self, name: str) -> str:
+        """Return a name without personal data, which stays another than that of others."""
+        masked = Masker(self.spec.phone_region).mask(name)
+        return name if masked == name else f"{masked}-{hashlib.sha256(name.encode('utf-8')).hexdigest()[:12]}"
 
     def _masked(self, record: QuarantinedRecord) -> QuarantinedRecord:
         """Return a record that was rejected before, without the personal data that its excerpt may show."""
         if self.spec.pii == "keep":
             return record
         masker = Masker(self.spec.phone_region)
-        return replace(record, detail=masker.mask(record.detail), excerpt=masker.mask(record.excerpt))
+        return replace(record, detail=masker.mask(record.detail), excerpt=masker.mask_excerpt(record.excerpt))
 
     def _judged(self, bodies: list[str], screened: Screened) -> tuple[list[tuple[Reason, str] | None], Hashes]:
         """Return a verdict, and [bands] of keys, for each body."""

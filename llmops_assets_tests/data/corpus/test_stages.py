@@ -115,6 +115,7 @@ def test_sources_are_balanced_by_tokens_and_what_is_beyond_is_quarantined(
     assert rows["heldout"] == all_rows["heldout"]
     assert set(summary.quarantined) == {"beyond_share"} and summary.counts["malformed"] == 0
     assert len(rows["quarantine"]) + len(rows["documents"]) == 100
+    assert summary.counts["clusters"] == summary.counts["groups"] == len(rows["documents"])
     assert {row["group"] for row in rows["train"]} == {d["group"] for d in rows["documents"] if d["split"] == "train"}
     assert all("large may have of" in row["detail"] for row in rows["quarantine"])
 
@@ -150,6 +151,31 @@ def test_personal_data_is_in_no_title_and_no_excerpt_of_what_was_rejected(
     _, rows = _built(sources, tokenizer_file, tmp_path, pii="mask")
     assert [d["metadata"]["title"] for d in rows["documents"] if d["metadata"]] == ["Ask <EMAIL_1>"]
     assert [(row["reason"], row["excerpt"][:15]) for row in rows["quarantine"]] == [("duplicate_id", "Ask <EMAIL_1> n")]
+
+
+@pytest.mark.parametrize("pii", ["mask", "drop"])
+def test_no_value_is_stored_where_an_excerpt_is_cut(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files, pii: str
+) -> None:
+    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA7\n" * 20 + "-----END RSA PRIVATE KEY-----"
+    broken = [f'{{"text": "{key!r}', f'{{"text": "{"word " * 28} jane@uni-bonn.de']
+    taken = [json.dumps({"text": key + _text(9), "id": "3"}), json.dumps({"text": _text(8), "id": "3"})]
+    source = files_source("docs.jsonl", *_lines([_text(n) for n in range(6)]), *broken, *taken)
+    _built([source], tokenizer_file, tmp_path, pii=pii, max_quarantined_share=1.0)
+    stored = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "MIIE" not in stored and "jane" not in stored
+
+
+def test_names_that_hold_a_value_are_masked_and_stay_different(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    names = [f"{name}@uni-bonn.de" for name in ("jane", "joe", "jim")]
+    lines = [json.dumps({"text": _text(n), "id": name, "group": name}) for n, name in enumerate(names)]
+    source = files_source("docs.jsonl", *lines, *_lines([_text(n) for n in range(10, 20)]))
+    _, rows = _built([source], tokenizer_file, tmp_path, pii="mask")
+    assert not any("@uni" in path.read_text() for path in (tmp_path / "out").iterdir())
+    assert len({row["id"] for row in rows["documents"]}) == len({row["group"] for row in rows["documents"]}) == 13
+    assert _built([source], tokenizer_file, tmp_path, pii="mask")[1] == rows
 
 
 def test_caps_that_leave_nothing_to_train_on_are_an_error_that_names_them(
