@@ -1,5 +1,7 @@
 """Balances the sources of a corpus by their tokens: a temperature, and caps."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,9 +32,10 @@ def token_limits(tokens: dict[str, int], spec: CorpusSpec) -> dict[str, float]:
     if spec.max_source_share is not None:
         cap = _cap(sorted(limits.values(), reverse=True), spec.max_source_share)
         if cap is None:
+            least = math.ceil(100 / len(held)) / 100
             raise UnbalancedSourcesError(
                 f"corpus.max_source_share = {spec.max_source_share} cannot hold: {len(held)} sources have documents to "
-                f"train on ({', '.join(held)}). Set it to {1 / len(held):.2f} or more, or add sources"
+                f"train on ({', '.join(held)}). Set it to {least:.2f} or more, or add sources"
             )
         limits = {name: min(limit, cap) for name, limit in limits.items()}
     return {name: limits.get(name, 0.0) for name in tokens}

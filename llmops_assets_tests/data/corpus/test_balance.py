@@ -35,8 +35,9 @@ def test_no_source_has_more_than_its_share_of_what_is_left(share: float) -> None
 
 
 def test_a_share_that_too_few_sources_can_have_is_an_error_that_says_which_would_do() -> None:
-    with pytest.raises(UnbalancedSourcesError, match=r"max_source_share = 0.3 cannot hold: 3 sources.*0.33 or more"):
+    with pytest.raises(UnbalancedSourcesError, match=r"max_source_share = 0.3 cannot hold: 3 sources.*0.34 or more"):
         _limits(max_source_share=0.3)
+    assert _limits(max_source_share=0.34)
 
 
 def test_a_source_without_tokens_has_no_limit_and_counts_for_no_share() -> None:
