@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_assets.data.shingles import distinct, is_in, shingle_hashes
+from llmops_assets.data.shingles import distinct, each_once, is_in, shingle_hashes
 from llmops_assets.data.word_batches import Hashes
 
 RUN_WORDS = 13
@@ -21,10 +21,20 @@ class Runs:
     of_texts: list[NDArray[np.int64]]
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Runs":
+    def of(cls, texts: Iterable[str]) -> "Runs":
+        """Return the runs of `texts`, of which one batch at a time is in memory.
+
+        16 bytes a word stay in memory, and there are 25 at the peak.
+        """
         hashes = [batch.of(index) for batch in shingle_hashes(texts, RUN_WORDS) for index in range(len(batch))]
-        known = distinct(np.concatenate([np.zeros(0, np.uint64), *hashes]))
-        return cls(known, [np.searchsorted(known, each) for each in hashes])
+        known = np.concatenate([np.zeros(0, np.uint64), *hashes])
+        known.sort()
+        known = each_once(known)
+        of_texts: list[NDArray[np.int64]] = []
+        # In the order from the last one, so that the hashes of a text go when their places are known.
+        while hashes:
+            of_texts.append(np.searchsorted(known, hashes.pop()))
+        return cls(known, of_texts[::-1])
 
     def seen_in(self, texts: Iterable[str]) -> NDArray[np.int64]:
         """Return which of `known` occur in `texts`, as sorted places."""

@@ -77,7 +77,11 @@ def longer(runs: Hashes, following: Hashes) -> Hashes:
 
 def distinct(hashes: Hashes) -> Hashes:
     """Return `hashes` sorted, each once; for hashes a sort is quicker than the table that `numpy.unique` makes."""
-    ordered = np.sort(hashes)
+    return each_once(np.sort(hashes))
+
+
+def each_once(ordered: Hashes) -> Hashes:
+    """Return sorted hashes without those that repeat."""
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
 
 

@@ -112,10 +112,6 @@ class Documents:
         [line] = self._spool.read([number])
         return json.loads(line)["id"]
 
-    def texts(self, numbers: Sequence[int]) -> list[str]:
-        """Return the texts of some documents."""
-        return [json.loads(line)["text"] for line in self._spool.read(numbers)]
-
     def bodies(self, numbers: Sequence[int]) -> list[str]:
         """Return what deduplication looks at of some documents."""
         rows = map(json.loads, self._spool.read(numbers))

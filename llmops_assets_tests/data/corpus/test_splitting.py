@@ -1,5 +1,8 @@
+import tracemalloc
+
 import numpy as np
 
+from llmops_assets.data.contained_runs import Runs
 from llmops_assets.data.corpus.splitting import heldout, units
 
 
@@ -22,3 +25,15 @@ def test_a_unit_is_held_out_as_a_whole_by_one_draw() -> None:
 def test_no_documents_have_no_split() -> None:
     none = np.zeros(0)
     assert not len(heldout(none.astype(np.int64), none.astype(np.uint64), none, 0.2))
+
+
+def test_runs_of_texts_take_few_bytes_a_word_while_they_are_gathered() -> None:
+    def peak(texts: int) -> int:
+        words = (" ".join(f"w{number}" for number in range(text * 5000, text * 5000 + 5000)) for text in range(texts))
+        tracemalloc.start()
+        Runs.of(words)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(200) - peak(100) < 26 * 100 * 5000
