@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,9 @@ def _parquet_rows(path: Path, source: str, origin_file: str) -> Iterator[JsonLin
     number = 0
     try:
         with ParquetFile(path) as file:
+            repeated = [name for name, count in Counter(file.schema_arrow.names).items() if count > 1]
+            if repeated:
+                raise UnreadableFileError(f"{path}: several columns have the name {repeated[0]!r}; rename or drop one")
             for batch in file.iter_batches(batch_size=256):
                 for row in range(batch.num_rows):
                     number += 1

@@ -62,6 +62,14 @@ def test_parquet_rows_are_numbered(tmp_path: Path) -> None:
     assert isinstance(bad, QuarantinedRecord) and (bad.line, bad.reason) == (2, Reason.NOT_FINITE)
 
 
+def test_columns_of_one_name_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    column = pyarrow.array(["a"])
+    table = pyarrow.Table.from_arrays([column, column, column], names=["id", "text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(UnreadableFileError, match=r"a\.parquet: several columns have the name 'text'; rename or drop"):
+        read(tmp_path / "a.parquet")
+
+
 def test_values_that_json_lacks_are_texts_or_quarantined_with_their_column(tmp_path: Path) -> None:
     day, broken = datetime.date(2026, 1, 2), pyarrow.array([b"\xff", b"ok"]).view(pyarrow.string())
     pyarrow.parquet.write_table(pyarrow.table({"text": broken, "day": [day, day]}), tmp_path / "a.parquet")
