@@ -9,6 +9,7 @@ from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.record_files import open_binary, readable
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
 from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.text_encodings import decoded
 
 
 def read_text_parts(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
@@ -21,72 +22,81 @@ def read_text_parts(path: Path, name: str, source: TextFilesSource) -> Iterator[
     with readable(path), open_binary(path) as stream:
         for part in _parts(_lines(raw_lines(stream)), by_line=source.documents == "line"):
             is_empty = False
-            text, origin = "\n".join(part.lines), f"{name}:{part.line}"
+            text = "\n".join(part.lines)
             if part.problem:
                 reason, detail = part.problem.reason, str(part.problem)
                 yield QuarantinedRecord(source.name, name, part.line, reason, detail, excerpt(text))
             else:
-                identity = f"{source.name}/{origin}"
-                yield Document(identity, text, source.name, origin, identity, source.license)
+                # Several parts may be of one line of the file, so that their own number keeps them apart.
+                identity = f"{source.name}/{name}:{part.number}"
+                yield Document(identity, text, source.name, f"{name}:{part.line}", identity, source.license)
     if is_empty:
         yield QuarantinedRecord(source.name, name, 1, Reason.EMPTY, "the file holds no text", "")
 
 
-# Number, text, and what is wrong with it.
-_Line = tuple[int, str, RecordError | None]
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a text when it is normalized, where form feeds and the like end a line too: `number` counts these.
+
+    `line` is the number of the line of the file that it is from, as reports have it.
+    """
+
+    number: int
+    line: int
+    text: str
+    problem: RecordError | None = None
 
 
 @dataclass
 class _Part:
-    """Lines that are one document; `line` is the number of the first, or of the one with a problem."""
+    """Lines that are one document; `number` is that of the first, `line` too, or of the one with a problem."""
 
+    number: int
     line: int
     lines: list[str] = field(default_factory=list)
     size: int = 0
     problem: RecordError | None = None
 
     def add(self, line: _Line) -> None:
-        number, text, problem = line
-        self.size += len(text.encode("utf-8")) + 1
-        if self.problem is None and problem is not None:
-            self.line, self.lines, self.problem = number, [text], problem
+        self.size += len(line.text.encode("utf-8")) + 1
+        if self.problem is None and line.problem is not None:
+            self.line, self.lines, self.problem = line.line, [line.text], line.problem
         elif self.problem is None and self.size > LONGEST_LINE + 1:
-            self.lines = self.lines[:1] or [text]
+            self.lines = self.lines[:1] or [line.text]
             self.problem = RecordError(Reason.TOO_LARGE, f"it has more than {LONGEST_LINE} bytes")
         elif self.problem is None:
-            self.lines.append(text)
+            self.lines.append(line.text)
 
 
 def _parts(lines: Iterable[_Line], *, by_line: bool) -> Iterator[_Part]:
     part: _Part | None = None
     for line in lines:
-        number, text, problem = line
-        is_blank = problem is None and not text.strip()
+        is_blank = line.problem is None and not line.text.strip()
         if part is not None and (by_line or is_blank):
             yield part
             part = None
         if not is_blank:
-            part = part or _Part(number)
+            part = part or _Part(line.number, line.line)
             part.add(line)
     if part is not None:
         yield part
 
 
 def _lines(read: Iterable[tuple[int, bytes | None]]) -> Iterator[_Line]:
-    """Yield the lines of a text when it is normalized, where form feeds and the like end a line too."""
     number = 1
-    for _, raw in read:
+    for place, raw in read:
         if raw is None:
-            yield number, "", RecordError(Reason.TOO_LARGE, f"the line has more than {LONGEST_LINE} bytes")
+            problem = RecordError(Reason.TOO_LARGE, f"the line has more than {LONGEST_LINE} bytes")
+            yield _Line(number, place, "", problem)
             number += 1
             continue
         problem = None
         try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            problem = RecordError(Reason.INVALID_UTF8, f"byte {error.start} of the line is not UTF-8 ({error.reason})")
+            text = decoded(raw, "utf-8")
+        except RecordError as error:
+            problem = error
             text = raw.decode("utf-8", "backslashreplace")
         for line in normalize_text(text).removesuffix("\n").split("\n"):
             # Beside a broken byte it is not known what else is none of the text.
-            yield number, line, problem if line.strip() else None
+            yield _Line(number, place, line, problem if line.strip() else None)
             number += 1

@@ -116,13 +116,22 @@ def parts(folder: Path, documents: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_all_that_ends_a_line_is_counted_as_a_line(tmp_path: Path) -> None:
+def test_all_that_ends_a_line_parts_lines_and_the_place_is_the_line_of_the_file(tmp_path: Path) -> None:
     raw = "\ufeffOne.\r\nTwo.\rThree.  \x0c\u2028Six.\n\x01\ne\u0301"
     (tmp_path / "a.txt").write_bytes(raw.encode())
-    lines = [("a.txt:1", "One."), ("a.txt:2", "Two."), ("a.txt:3", "Three."), ("a.txt:5", "Six."), ("a.txt:7", "é")]
+    lines = [("a.txt:1", "One."), ("a.txt:2", "Two."), ("a.txt:2", "Three."), ("a.txt:2", "Six."), ("a.txt:4", "é")]
     assert parts(tmp_path, "line") == lines
-    paragraphs = [("a.txt:1", "One.\nTwo.\nThree."), ("a.txt:5", "Six."), ("a.txt:7", "é")]
+    paragraphs = [("a.txt:1", "One.\nTwo.\nThree."), ("a.txt:2", "Six."), ("a.txt:4", "é")]
     assert parts(tmp_path, "paragraph") == paragraphs
+    source = TextFilesSource(name="a", pattern="a.txt", documents="line")
+    read = [record for record in read_corpus_source(source, tmp_path) if isinstance(record, Document)]
+    assert [record.id for record in read] == [f"a/a.txt:{number}" for number in (1, 2, 3, 5, 7)]
+
+
+@pytest.mark.parametrize("documents", ["file", "line", "paragraph"])
+def test_a_bad_byte_is_reported_on_its_line_of_the_file(tmp_path: Path, documents: str) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\x0ctwo\r\nthree\n\n  indented\n\xff bad")
+    assert ("a.txt:5", "invalid_utf8") in parts(tmp_path, documents)
 
 
 def test_a_broken_or_endless_line_is_quarantined_and_the_others_are_read(tmp_path: Path) -> None:
