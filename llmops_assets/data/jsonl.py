@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError
+from llmops_assets.data.text_encodings import decoded
 
 LONGEST_LINE = 8 * 2**20
 _EXCERPT = 160
@@ -55,10 +56,7 @@ def read_json_lines(
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Return the JSON object in `raw`; raises RecordError with the reason when it is not one strict object."""
-    try:
-        value = parse_json(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8 ({error.reason})") from error
+    value = parse_json(decoded(raw, "utf-8"))
     if not isinstance(value, dict):
         raise RecordError(Reason.NOT_AN_OBJECT, f"the line holds a {type(value).__name__}, not an object")
     return value

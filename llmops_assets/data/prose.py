@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-_BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
+BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 _SENTENCE_END = re.compile(r"[.!?][\"'\u2019\u201d)\]`]*(?=\s|\Z)")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|incl|resp|no|fig|sec|dept|Mr|Mrs|Dr|St)|\b[A-Z]|\.\.)\.\Z"
@@ -21,7 +21,7 @@ SpanBounds = tuple[int, int]
 
 def paragraphs(text: str, start: int = 0) -> Iterator[SpanBounds]:
     """Yield the paragraphs of `text[start:]`, without the blank lines around them."""
-    for gap in _BLANK_LINES.finditer(text, start):
+    for gap in BLANK_LINES.finditer(text, start):
         if text[start : gap.start()].strip():
             yield start, gap.start()
         # The gap may end inside the indentation of the next paragraph, which tells code from prose.

@@ -45,6 +45,7 @@ from llmops_assets.data.source_specs import (
     RegistryThumbsSource,
 )
 from llmops_assets.data.splits import draw
+from llmops_assets.data.text_encodings import decoded
 
 _SECTIONS: dict[type[RegistrySource], str] = {
     RegistryTextSource: "corpus",
@@ -204,10 +205,9 @@ def _lines(path: Path, name: str, place: FilesSource) -> Iterator[Row]:
                 yield QuarantinedRecord(place.name, name, number, Reason.TOO_LARGE, detail, "")
                 continue
             try:
-                text = line.decode("utf-8").strip("\r\n")
-            except UnicodeDecodeError as error:
-                detail = f"byte {error.start} is not UTF-8 ({error.reason})"
-                yield QuarantinedRecord(place.name, name, number, Reason.INVALID_UTF8, detail, excerpt(line))
+                text = decoded(line, "utf-8").strip("\r\n")
+            except RecordError as error:
+                yield QuarantinedRecord(place.name, name, number, error.reason, str(error), excerpt(line))
                 continue
             if text.strip():
                 yield name, JsonLine(number, {"text": text})

@@ -1,16 +1,15 @@
 """How far texts say again what they said before: by lines, by paragraphs and by phrases."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmops_assets.data.prose import BLANK_LINES
 from llmops_assets.data.shingles import longer, word_runs
 from llmops_assets.data.word_batches import Hashes, Words
 
-_PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 # Gopher (Rae et al. 2021, arXiv 2112.11446, table A1): the largest shares of characters, by words in a phrase.
 _MOST_FREQUENT = {2: 0.20, 3: 0.18, 4: 0.16}
 _REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
@@ -49,7 +48,7 @@ def gopher_verdicts(words: Words) -> list[str | None]:
 
 def _by_lines(text: str) -> str | None:
     lines, characters = repeated_lines(text)
-    parts, part_characters = _repeated(_PARAGRAPHS.split(text)) if "\n" in text else (0.0, 0.0)
+    parts, part_characters = _repeated(BLANK_LINES.split(text)) if "\n" in text else (0.0, 0.0)
     rules = (
         (lines, _LINES, "of its lines are repeated"),
         (parts, _PARTS, "of its paragraphs are repeated"),

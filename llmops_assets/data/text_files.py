@@ -1,6 +1,5 @@
 """Files that are text themselves and hold no records: plain text, Markdown, web pages, code."""
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,14 +9,14 @@ from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.record_files import kind_of, open_binary, readable
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError
 from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.text_encodings import decoded
 from llmops_assets.data.text_parts import read_text_parts
-from llmops_assets.data.web_pages import LARGEST_PAGE, read_page
+from llmops_assets.data.web_pages import LARGEST_PAGE, OPENING_HEADING, read_page
 
 _PAGE_SUFFIXES = (".html", ".htm", ".xhtml")
 PLAIN_SUFFIXES = (".txt", ".md")
 TEXT_SUFFIXES = (*PLAIN_SUFFIXES, *_PAGE_SUFFIXES, *LANGUAGES)
 TEXT_KINDS = (".txt", ".md", ".html", "a suffix of code such as .py")
-_TITLE = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
 def read_text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[Document | QuarantinedRecord]:
@@ -48,13 +47,10 @@ def read_text_file(path: Path, name: str, source: TextFilesSource) -> Iterator[D
 
 
 def _text(raw: bytes, path: Path, name: str, source: TextFilesSource) -> Document:
-    try:
-        text = normalize_text(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RecordError(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8 ({error.reason})") from error
+    text = normalize_text(decoded(raw, "utf-8"))
     if not text.strip():
         raise RecordError(Reason.EMPTY, "the file holds no text")
-    heading = _TITLE.match(text.strip("\n")) if kind_of(path) == ".md" else None
+    heading = OPENING_HEADING.match(text.strip("\n")) if kind_of(path) == ".md" else None
     body_start = heading.end() if heading else 0
     return _whole_file(text.strip("\n"), name, source, body_start, _topic(heading[1]) if heading else {})
 

@@ -37,7 +37,7 @@ _INLINE = frozenset(
 )
 # HTML lets pass what the tree does not take.
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_HEADING = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
+OPENING_HEADING = re.compile(r"# +(\S[^\n]*)\n+(?=\S)")
 
 
 class MissingReaderError(LlmopsError):
@@ -92,9 +92,9 @@ def read_page(raw: bytes) -> tuple[str, int]:
     content = normalize_text(content).strip("\n")
     if not content.strip():
         raise RecordError(Reason.EMPTY, "the page holds no text apart from navigation")
-    if title and not _HEADING.match(content):
+    if title and not OPENING_HEADING.match(content):
         content = f"# {title}\n\n{content}"
-    heading = _HEADING.match(content)
+    heading = OPENING_HEADING.match(content)
     return content, heading.end() if heading else 0
 
 
