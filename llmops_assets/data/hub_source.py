@@ -18,9 +18,18 @@ from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.turns import messages_of
-from llmops_assets.data.jsonl import excerpt
+from llmops_assets.data.jsonl import JsonLine, excerpt, parse_json_object
 from llmops_assets.data.named_sets import AnyHubSource, resolved
-from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, RecordError, canonical_json, row_hash
+from llmops_assets.data.record_files import _text_of
+from llmops_assets.data.records import (
+    Conversation,
+    Document,
+    QuarantinedRecord,
+    Reason,
+    RecordError,
+    canonical_json,
+    row_hash,
+)
 from llmops_assets.data.source_facts import SourceFacts
 from llmops_assets.data.source_specs import (
     HubConversationsSource,
@@ -29,7 +38,7 @@ from llmops_assets.data.source_specs import (
     HubSource,
     HubTextSource,
 )
-from llmops_assets.data.splits import pick
+from llmops_assets.data.splits import Sample
 
 Row = dict[str, Any]
 # Columns that say of a row what it belongs to; they have no part in the draw.
@@ -71,20 +80,26 @@ def hub_facts(source: HubSource, base_dir: Path) -> SourceFacts:
     )
 
 
-def read_hub_rows(source: HubSource, base_dir: Path) -> Iterator[tuple[int, Row]]:
-    """Yield (1-based number, row) of the rows of a data set, whatever they hold. Raises MissingSourceError."""
+def read_hub_rows(source: HubSource, base_dir: Path) -> Iterator[JsonLine | QuarantinedRecord]:
+    """Yield the rows of a data set with their 1-based number, checked as those of files are.
+
+    Columns of pictures, sounds and other bytes are left out. Raises MissingSourceError.
+    """
     return _rows(resolved(source), base_dir, None)
 
 
 def read_hub_documents(source: HubTextSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
     """Yield the texts in `source.column`."""
-    for number, row in _rows(source, base_dir, source.column):
-        try:
-            text, group = parse_text(row, key=source.column), optional_name(row, "group")
-        except RecordError as error:
-            yield _rejected(error, source, number, row)
+    for row in _rows(source, base_dir, source.column):
+        if isinstance(row, QuarantinedRecord):
+            yield row
             continue
-        identity, origin = f"{source.name}/{number}", f"{source.dataset}/{source.split}:{number}"
+        try:
+            text, group = parse_text(row.value, key=source.column), optional_name(row.value, "group")
+        except RecordError as error:
+            yield _rejected(error, source, row)
+            continue
+        identity, origin = f"{source.name}/{row.line}", f"{_place(source)}:{row.line}"
         yield Document(identity, text, source.name, origin, group or identity, source.license)
 
 
@@ -93,17 +108,20 @@ def read_hub_conversations(
 ) -> Iterator[Conversation | QuarantinedRecord]:
     """Yield the conversations in `source.column`, a list of turns, or in whole rows of the layout `source.format`."""
     source = resolved(source)
-    for number, row in _rows(source, base_dir, source.column, source.class_key):
-        try:
-            class_name, group = class_of(row, source.class_key), optional_name(row, "group")
-            if source.column is None:
-                layout, messages = parse_conversation(row, source.format)
-            else:
-                layout, messages = "messages", messages_of(row[source.column], key=source.column)
-        except RecordError as error:
-            yield _rejected(error, source, number, row)
+    for row in _rows(source, base_dir, source.column, source.class_key):
+        if isinstance(row, QuarantinedRecord):
+            yield row
             continue
-        origin = f"{source.dataset}/{source.split}:{number}"
+        try:
+            class_name, group = class_of(row.value, source.class_key), optional_name(row.value, "group")
+            if source.column is None:
+                layout, messages = parse_conversation(row.value, source.format)
+            else:
+                layout, messages = "messages", messages_of(row.value[source.column], key=source.column)
+        except RecordError as error:
+            yield _rejected(error, source, row)
+            continue
+        origin = f"{_place(source)}:{row.line}"
         yield conversation_of(messages, layout, source.name, origin, group=group, class_name=class_name)
 
 
@@ -112,37 +130,53 @@ def read_hub_comparisons(
 ) -> Iterator[tuple[str, Comparison] | QuarantinedRecord]:
     """Yield (origin, preference) of the rows."""
     source = resolved(source)
-    for number, row in _rows(source, base_dir, None):
-        try:
-            comparisons = parse_comparisons(row, source.format)
-        except RecordError as error:
-            yield _rejected(error, source, number, row)
+    for row in _rows(source, base_dir, None):
+        if isinstance(row, QuarantinedRecord):
+            yield row
             continue
-        yield from ((f"{source.dataset}/{source.split}:{number}", comparison) for comparison in comparisons)
+        try:
+            comparisons = parse_comparisons(row.value, source.format)
+        except RecordError as error:
+            yield _rejected(error, source, row)
+            continue
+        yield from ((f"{_place(source)}:{row.line}", comparison) for comparison in comparisons)
 
 
 def read_hub_eval_items(source: HubEvalSource, base_dir: Path) -> Iterator[EvalItem | QuarantinedRecord]:
     """Yield the eval items of the rows."""
     source = resolved(source)
-    for number, row in _rows(source, base_dir, None):
-        try:
-            item = parse_eval_item(row, source.format)
-        except RecordError as error:
-            yield _rejected(error, source, number, row)
+    for row in _rows(source, base_dir, None):
+        if isinstance(row, QuarantinedRecord):
+            yield row
             continue
-        origin = f"{source.dataset}/{source.split}:{number}"
+        try:
+            item = parse_eval_item(row.value, source.format)
+        except RecordError as error:
+            yield _rejected(error, source, row)
+            continue
+        origin = f"{_place(source)}:{row.line}"
         yield replace(item, id=f"{source.name}/{item.id}", source=source.name, origin=origin)
 
 
-def _rejected(error: RecordError, source: HubSource, number: int, row: Row) -> QuarantinedRecord:
-    origin = f"{source.dataset}/{source.split}"
-    return QuarantinedRecord(source.name, origin, number, error.reason, str(error), excerpt(str(row)))
+def _place(source: HubSource) -> str:
+    return f"{source.dataset}/{source.split}"
 
 
-def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | None = None) -> Iterator[tuple[int, Row]]:
-    """Yield (1-based number, row) of the rows to use: `max_records` of them, drawn by the hash of their content."""
-    loaded = drawn = _loaded(source, base_dir)
-    if column is not None:
+def _rejected(error: RecordError, source: HubSource, row: JsonLine) -> QuarantinedRecord:
+    shown = excerpt(canonical_json(row.value))
+    return QuarantinedRecord(source.name, _place(source), row.line, error.reason, str(error), shown)
+
+
+def _rows(
+    source: HubSource, base_dir: Path, column: str | None, also: str | None = None
+) -> Iterator[JsonLine | QuarantinedRecord]:
+    """Yield the rows to use: `max_records` of those that differ, drawn by the hash of their content."""
+    loaded = _loaded(source, base_dir)
+    said: list[str] | None = None
+    if column is None:
+        # No layout reads them, and to decode them takes long.
+        loaded = loaded.select_columns([f.name for f in loaded.features.arrow_schema if not _is_of_bytes(f.type)])
+    else:
         columns = {column: "column"} if also is None else {column: "column", also: "class_key"}
         for name, key in columns.items():
             if name not in (loaded.column_names or []):
@@ -150,15 +184,49 @@ def _rows(source: HubSource, base_dir: Path, column: str | None, also: str | Non
                     f"source '{source.name}': data set {source.dataset} has no column '{name}'; "
                     f"it has {loaded.column_names}. Set `{key}` to one of these"
                 )
-        drawn = loaded.select_columns(list(columns))
+        said = list(columns)
         told = [name for name in _TOLD if name in loaded.column_names and name not in columns]
-        loaded = loaded.select_columns([*columns, *told])
-    numbers: Any = range(len(loaded))
-    if source.max_records is not None:
-        hashes = [_draw_key(row) for row in drawn]
-        numbers = pick(numbers, source.max_records, seed=0, key=lambda number: hashes[number])
-    for number in numbers:
-        yield number + 1, dict(loaded[number])
+        loaded = loaded.select_columns([*said, *told])
+    if source.max_records is None or len(loaded) <= source.max_records:
+        for number, row in enumerate(loaded, 1):
+            yield _checked(row, number, source)
+        return
+    sample: Sample[int] = Sample(source.max_records, seed=0)
+    for number, row in enumerate(loaded, 1):
+        sample.offer(number, _draw_key(_checked(row, number, source), said))
+    for number in sample.items():
+        yield _checked(loaded[number - 1], number, source)
+
+
+def _is_of_bytes(kind: Any) -> bool:
+    """Return whether an Arrow type is that of bytes, or of a picture or sound: bytes with a path."""
+    import pyarrow
+
+    if pyarrow.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_of_bytes(kind.field("bytes").type)
+    return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+
+def _checked(row: Row, number: int, source: HubSource) -> JsonLine | QuarantinedRecord:
+    """Return a row as the same row of a Parquet file is read: strictly, with dates and decimal numbers as texts."""
+    try:
+        return JsonLine(number, parse_json_object(json.dumps(row, default=_text_of, ensure_ascii=False).encode()))
+    except RecordError as error:
+        reason, detail = error.reason, str(error)
+    except UnicodeEncodeError as error:
+        reason, detail = Reason.INVALID_UNICODE, str(error)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason, detail = Reason.WRONG_TYPE, str(error)
+    # The type alone of what JSON lacks: its text may hold an address in memory.
+    shown = excerpt(json.dumps(row, default=lambda value: type(value).__name__, skipkeys=True))
+    return QuarantinedRecord(source.name, _place(source), number, reason, detail, shown)
+
+
+def _draw_key(row: JsonLine | QuarantinedRecord, said: list[str] | None) -> str:
+    """Return the hash of what a row says in the columns `said`, None for all; of a row that is refused, its number."""
+    if isinstance(row, QuarantinedRecord):
+        return f"row {row.line}"
+    return row_hash(row.value if said is None else {name: row.value[name] for name in said})
 
 
 def _loaded(source: HubSource, base_dir: Path) -> Any:
@@ -213,11 +281,6 @@ def _is_offline() -> bool:
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
-
-
-def _draw_key(row: Row) -> str:
-    """Return the hash of a row; what JSON lacks, such as dates, counts as Python writes it."""
-    return row_hash(json.loads(json.dumps(row, default=repr), parse_constant=str))
 
 
 def _commit(source: HubSource) -> str:

@@ -172,7 +172,8 @@ def rejected_row(source: RegistrySource, name: str, row: JsonLine, error: Record
 def _rows(place: FilesSource | HubSource, base_dir: Path, count: int | None) -> Iterator[Row]:
     if isinstance(place, HubSource):
         origin = f"{place.dataset}/{place.split}"
-        yield from ((origin, JsonLine(number, row)) for number, row in read_hub_rows(place, base_dir))
+        for row in read_hub_rows(place, base_dir):
+            yield row if isinstance(row, QuarantinedRecord) else (origin, row)
     elif count is None:
         yield from _file_rows(place, base_dir)
     else:

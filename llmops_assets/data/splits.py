@@ -29,27 +29,39 @@ def pick(items: Iterable[T], count: int | None, seed: int, key: Callable[[T], st
 class Sample(Generic[T]):
     """The `count` items with the smallest draw of their key among those that it is given one by one.
 
-    It holds no more than these. What it chooses is what `pick` would.
+    It holds no more than these. What it chooses is what `pick` would of the items whose keys differ: copies have the
+    draw of their original, and would be drawn with it.
     """
 
     def __init__(self, count: int, seed: int) -> None:
         self._count = count
         self._seed = seed
-        self._heap: list[tuple[float, int, T]] = []
+        self._heap: list[tuple[float, int, str, T]] = []
+        self._held: dict[str, T] = {}
         self._given = 0
 
-    def offer(self, item: T, key: str) -> None:
+    @property
+    def left_out(self) -> int:
+        """How many items are not chosen, without those that `offer` has called copies."""
+        return self._given - len(self._heap)
+
+    def offer(self, item: T, key: str) -> T | None:
+        """Take `item` in, or, if one of its key is among those chosen so far, return that one and leave this out."""
+        # What was given up once has a larger draw than all that are held, so its copies are not taken either.
+        if key in self._held:
+            return self._held[key]
         # The largest draw is on top; the number of an item settles ties, so that items are never compared.
-        entry = (-draw(self._seed, key), -self._given, item)
+        heapq.heappush(self._heap, (-draw(self._seed, key), -self._given, key, item))
+        self._held[key] = item
         self._given += 1
-        if len(self._heap) < self._count:
-            heapq.heappush(self._heap, entry)
-        else:
-            heapq.heappushpop(self._heap, entry)
+        if len(self._heap) > self._count:
+            _, _, given_up, _ = heapq.heappop(self._heap)
+            del self._held[given_up]
+        return None
 
     def items(self) -> list[T]:
         """Return what was chosen, in the order in which it was given."""
-        return [item for _, _, item in sorted(self._heap, key=lambda entry: -entry[1])]
+        return [item for _, _, _, item in sorted(self._heap, key=lambda entry: -entry[1])]
 
 
 class Classed(NamedTuple):

@@ -1,17 +1,21 @@
 """Every public set that has a name, read through `datasets` from a fixture in its exact layout."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
+from datasets import Dataset, Features, Image, Value
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.preferences import Comparison
 from llmops_assets.data.named_sets import NAMED_SETS
-from llmops_assets.data.records import Conversation, QuarantinedRecord, Reason
-from llmops_assets.data.source_specs import HubConversationsSource, HubPreferencesSource
-from llmops_assets.data.sources import read_preference_source, read_sft_source, source_hash
+from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason, row_hash
+from llmops_assets.data.source_specs import HubConversationsSource, HubPreferencesSource, HubTextSource
+from llmops_assets.data.sources import read_corpus_source, read_preference_source, read_sft_source, source_hash
+from llmops_assets.data.splits import pick
 
 
 def turns(answer: str) -> list[dict[str, str]]:
@@ -97,10 +101,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path, name: str) -> str:
-    (folder / "set").mkdir()
-    lines = "".join(json.dumps(row) + "\n" for row in ROWS[name])
-    (folder / "set" / "train.jsonl").write_text(lines, encoding="utf-8")
+    write_rows(folder, ROWS[name])
     return "set"
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
+    (folder / "set").mkdir()
+    (folder / "set" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def picked(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    return pick(rows, count, seed=0, key=row_hash)
 
 
 def test_every_named_set_has_a_fixture() -> None:
@@ -136,6 +147,58 @@ def test_sets_of_preferences(folder: Path, name: str) -> None:
 def test_rows_are_drawn_by_hash_whatever_else_they_hold(folder: Path) -> None:
     source = HubConversationsSource(name="chat", dataset=write(folder, "ultrachat"), max_records=1)
     assert len(list(read_sft_source(source, folder))) == 1
+
+
+def test_copies_of_a_row_take_no_place_among_those_drawn(folder: Path) -> None:
+    texts = [*["Again."] * 50, *(f"Text {number}." for number in range(50))]
+    write_rows(folder, [{"text": text} for text in texts])
+    source = HubTextSource(name="web", dataset="set", max_records=20)
+    drawn = [record.text for record in read_corpus_source(source, folder) if isinstance(record, Document)]
+    assert len(set(drawn)) == len(drawn) == 20
+
+
+def test_of_a_large_set_no_more_is_held_than_is_drawn(folder: Path) -> None:
+    write_rows(folder, [{"text": f"Text {number}."} for number in range(30_000)])
+    source = HubTextSource(name="web", dataset="set", max_records=10)
+    list(read_corpus_source(source, folder))
+    tracemalloc.start()
+    assert len(list(read_corpus_source(source, folder))) == 10
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100 * 30_000
+
+
+def test_the_draw_passes_over_pictures_and_is_the_same_in_every_process(folder: Path) -> None:
+    (folder / "set").mkdir()
+    features = Features(prompt=Value("string"), completion=Value("string"), picture=Image())
+    picture = PIL.Image.new("RGB", (2, 2))
+    rows = [{"prompt": f"{number}?", "completion": "So.", "picture": picture} for number in range(30)]
+    Dataset.from_list(rows, features=features).to_parquet(folder / "set" / "train.parquet")
+    source = HubConversationsSource(name="chat", dataset="set", max_records=5)
+    drawn = [record.origin for record in read_sft_source(source, folder) if isinstance(record, Conversation)]
+    without = [{"prompt": f"{number}?", "completion": "So."} for number in range(30)]
+    assert drawn == [f"set/train:{number}" for number in range(1, 31) if without[number - 1] in picked(without, 5)]
+
+
+def test_a_row_that_holds_what_json_lacks_is_refused_without_its_address(folder: Path) -> None:
+    (folder / "set").mkdir()
+    features = Features(messages=[{"role": Value("string"), "content": Image()}])
+    rows = [{"messages": [{"role": "user", "content": PIL.Image.new("RGB", (2, 2))}]}]
+    Dataset.from_list(rows, features=features).to_parquet(folder / "set" / "train.parquet")
+    [refused] = read_sft_source(HubConversationsSource(name="chat", dataset="set"), folder)
+    assert isinstance(refused, QuarantinedRecord) and refused.reason is Reason.WRONG_TYPE
+    assert "0x" not in refused.detail + refused.excerpt
+
+
+def test_a_number_that_is_none_is_refused_as_in_a_file(folder: Path) -> None:
+    pair = {"prompt": "Why?", "chosen": "So.", "rejected": "No.", "score_rejected": 1.0}
+    (folder / "set").mkdir()
+    Dataset.from_list([{**pair, "score_chosen": score} for score in (float("nan"), 2.0)]).to_parquet(
+        folder / "set" / "train.parquet"
+    )
+    refused, found = read_preference_source(HubPreferencesSource(name="pairs", dataset="set"), folder)
+    assert isinstance(refused, QuarantinedRecord) and refused.reason is Reason.NOT_FINITE
+    assert isinstance(found, tuple) and found[1].margin == 1
 
 
 def test_the_category_of_dolly_is_the_class_of_its_rows(folder: Path) -> None:

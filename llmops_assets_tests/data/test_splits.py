@@ -50,6 +50,16 @@ def test_a_sample_of_a_stream_is_what_pick_chooses() -> None:
     for row in rows:
         sample.offer(row, row)
     assert sample.items() == pick(rows, 20, 3, key=str)
+    assert sample.left_out == 480
+
+
+def test_copies_take_no_place_in_a_sample_whenever_they_come() -> None:
+    rows = [f"row{number}" for number in range(100)]
+    for stream in (rows * 3, [row for row in rows for _ in range(3)]):
+        sample: Sample[str] = Sample(20, seed=3)
+        copies = sum(sample.offer(row, row) is not None for row in stream)
+        assert sample.items() == pick(rows, 20, 3, key=str)
+        assert copies + sample.left_out + 20 == 300
 
 
 def _classed(sizes: dict[str, int]) -> list[Classed]:

@@ -3,6 +3,7 @@
 A new layout is a function here and a line in `LAYOUTS`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -154,6 +155,8 @@ def _score_margin(value: Record) -> float | None:
         high, low = value.get(better), value.get(worse)
         if not isinstance(high, int | float) or not isinstance(low, int | float):
             continue
+        if any(isinstance(score, float) and not math.isfinite(score) for score in (high, low)):
+            raise RecordError(Reason.NOT_FINITE, f"`{better}` is {high} and `{worse}` is {low}; both must be finite")
         if high == low:
             raise RecordError(Reason.TIE, f"`{better}` and `{worse}` are both {high}")
         if high < low:

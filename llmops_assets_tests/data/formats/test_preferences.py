@@ -120,3 +120,11 @@ def test_what_is_no_preference_is_refused_with_the_reason(value: dict[str, Any],
         parse_comparisons(value)
     assert caught.value.reason == reason
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_finite_number_is_refused(score: float) -> None:
+    record = {"prompt": "Why?", "chosen": "Good.", "rejected": "Bad.", "score_chosen": score, "score_rejected": 1}
+    with pytest.raises(RecordError, match="score_chosen") as refused:
+        parse_comparisons(record)
+    assert refused.value.reason is Reason.NOT_FINITE
