@@ -34,13 +34,17 @@ if TYPE_CHECKING:
 
 
 class ConversationIntake:
-    """Conversations that passed the door (`kept`, with `tokens` by id), and the `quarantine` of those that did not."""
+    """Conversations that passed the door (`kept`, with `tokens` by id), and the `quarantine` of those that did not.
+
+    `not_drawn` counts by source the usable ones that the set's limits leave out.
+    """
 
     def __init__(self, spec: SftSetSpec, counter: TokenCounter) -> None:
         self.kept: list[Conversation] = []
         self.tokens: dict[str, int] = {}
         self.quarantine = Quarantine()
         self.neutralized = 0
+        self.not_drawn: Counter[str] = Counter()
         self.documents_without_answer: Counter[str] = Counter()
         self.licenses: dict[str, str] = {}
         self.formats: dict[str, Counter[str]] = {}
@@ -66,10 +70,13 @@ class ConversationIntake:
                 formats[record.layout] += 1
                 if sample is None:
                     self._take(record)
-                else:
-                    sample.offer(record, record.id)
-        for record in sample.items() if sample is not None else ():
-            self._take(record)
+                elif first := sample.offer(record, row_hash([message.to_row() for message in record.messages])):
+                    detail = f"the same conversation is {first.id}"
+                    self.quarantine.add(rejected(record, Reason.EXACT_DUPLICATE, detail))
+        if sample is not None:
+            self.not_drawn[source.name] += sample.left_out
+            for record in sample.items():
+                self._take(record)
 
     def extract(self, source: ExtractedSource, corpus_dir: Path | None) -> dict[str, Split]:
         """Take in what the corpus gives; return the split of all its groups. Raises MissingSourceError."""

@@ -22,10 +22,11 @@ class NoClassesError(LlmopsError):
 
 @dataclass(frozen=True)
 class Sides:
-    """The two sides; conversations of the set on neither are those that its rules did not draw."""
+    """The two sides, and the conversations that the rules of the set drew for neither."""
 
     train: list[Conversation]
     heldout: list[Conversation]
+    not_drawn: list[Conversation]
 
 
 def split_conversations(
@@ -63,7 +64,7 @@ def split_conversations(
     unseen = _unseen(heldout, train, spec.near_duplicate_threshold, quarantine)
     others = unseen if spec.val_per_class is None else [c for c in unseen if c.group in fixed]
     drawn |= {c.id for c in pick(others, spec.max_eval_examples, spec.seed, key=lambda c: c.id)}
-    return Sides(train, [conversation for conversation in unseen if conversation.id in drawn])
+    return Sides(train, [c for c in unseen if c.id in drawn], [c for c in unseen if c.id not in drawn])
 
 
 def classes_of(train: Sequence[Conversation], heldout: Sequence[Conversation]) -> dict[str, dict[str, int]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from llmops_assets.data.mixing import Mix, asked_shares, mix
 from llmops_assets.data.qa_extraction import GENERATOR
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Conversation, Reason, row_hash
-from llmops_assets.data.set_sides import Sides, classes_of, split_conversations
+from llmops_assets.data.set_sides import classes_of, split_conversations
 from llmops_assets.data.set_statistics import conversation_statistics
 from llmops_assets.data.source_specs import ExtractedSource, GeneratedSource, SftSource
 from llmops_assets.data.sources import source_hash
@@ -66,12 +67,15 @@ def build_sft_set(
         # numpy is for those who build, not for the code location, which imports this module.
         from llmops_assets.data.decontamination import EvalIndex
 
-        sides = Sides(without_leaks(sides.train, EvalIndex.load(eval_items), intake.quarantine), sides.heldout)
+        sides = replace(sides, train=without_leaks(sides.train, EvalIndex.load(eval_items), intake.quarantine))
     intake.quarantine.write(files.quarantine)
     intake.quarantine.check(spec.max_quarantined_share, where="sft_set")
     if not sides.train or not sides.heldout:
         raise EmptySftSetError(_empty(sides.train, sides.heldout, intake.quarantine, files))
     mixed = _mixed(sides.train, sources, spec, intake)
+    joined = {conversation.id for conversation, _ in mixed.rows}
+    left_out = [*sides.not_drawn, *(conversation for conversation in sides.train if conversation.id not in joined)]
+    intake.not_drawn.update(conversation.source for conversation in left_out)
     write_jsonl(files.train, _rows(mixed.rows, intake))
     write_jsonl(files.heldout, _rows([(conversation, 1) for conversation in sides.heldout], intake))
     hashes = {source.name: _hash(source, corpus_dir, base_dir, generated or {}) for source in sources}
@@ -162,14 +166,12 @@ def _source_counts(
 ) -> dict[str, int]:
     in_train, in_heldout = ([c for c in side if c.source == name] for side in (train, heldout))
     tokens = [sum(intake.tokens[c.id] for c in side) for side in (in_train, in_heldout)]
-    kept = len({c.id for c in in_train}) + len(in_heldout)
-    read, quarantined = intake.quarantine.read[name], intake.quarantine.rejected(name)
     return {
-        "read": read,
-        "kept": kept,
-        "quarantined": quarantined,
+        "read": intake.quarantine.read[name],
+        "kept": len({c.id for c in in_train}) + len(in_heldout),
+        "quarantined": intake.quarantine.rejected(name),
         "too_long": intake.quarantine.by_reason(name).get(str(Reason.TOO_LONG), 0),
-        "not_drawn": read - quarantined - kept,
+        "not_drawn": intake.not_drawn[name],
         "train": len(in_train),
         "heldout": len(in_heldout),
         "tokens": sum(tokens),

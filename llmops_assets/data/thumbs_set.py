@@ -1,5 +1,6 @@
 """Builds a set of thumbs: single answers that a person approved of or did not, for KTO."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.errors import LlmopsError
 
 AnyThumbs = ThumbFilesSource | RegistryThumbsSource
+Row = dict[str, Any]
 _SAID = ("prompt", "completion", "label")
 
 
@@ -41,20 +43,18 @@ def build_thumbs_set(
 ) -> dict[str, Any]:
     """Write train.jsonl (`prompt`, `completion`, `label`, `source`, `origin`) and quarantine.jsonl; returns the counts.
 
-    Rows that hold an item of the eval sets in `eval_items` are not trained on.
+    An answer with both thumbs, and rows that hold an item of the eval sets in `eval_items`, are not trained on.
 
     Raises MissingSourceError, QuarantineLimitError and EmptyThumbsSetError; the quarantine is then written.
     """
     files, quarantine = DataSetFiles(folder=out_dir), Quarantine()
     guard = SpecialTokenGuard(TokenCounter(tokenizer_file).special_tokens)
-    rows: dict[str, dict[str, Any]] = {}
+    answers: dict[str, list[Row]] = {}
+    not_drawn: Counter[str] = Counter()
     for source in spec.sources:
-        for digest, row in _drawn(source, base_dir, guard, quarantine):
-            if digest in rows:
-                detail = f"the same answer with the same thumb is {rows[digest]['origin']}"
-                quarantine.add(_refused(row, Reason.EXACT_DUPLICATE, detail))
-            else:
-                rows[digest] = row
+        for row in _drawn(source, base_dir, guard, quarantine, not_drawn):
+            _add(row, answers.setdefault(_answer_key(row), []), quarantine)
+    rows = _undisputed(answers, quarantine)
     for digest, leak in _leaks(rows, eval_items).items():
         quarantine.add(_refused(rows.pop(digest), Reason.CONTAMINATED, leak))
     quarantine.write(files.quarantine)
@@ -65,7 +65,10 @@ def build_thumbs_set(
             f"the thumbs set has {up} thumbs up and {len(rows) - up} down; KTO needs both (see {files.quarantine})"
         )
     write_jsonl(files.train, rows.values())
-    sources = {source.name: _source_counts(source.name, rows.values(), quarantine) for source in spec.sources}
+    sources = {
+        source.name: _source_counts(source.name, rows.values(), quarantine, not_drawn[source.name])
+        for source in spec.sources
+    }
     return {
         "train": len(rows),
         "up": up,
@@ -77,29 +80,61 @@ def build_thumbs_set(
 
 
 def _drawn(
-    source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
-) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Return the thumbs of a source with the hash of what they say: all, or `max_records` of them."""
+    source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine, not_drawn: Counter[str]
+) -> Iterator[Row]:
+    """Yield the thumbs of a source: all, or those of `max_records` answers, and count the others."""
     usable = _usable(source, base_dir, guard, quarantine)
     if isinstance(source, RegistryThumbsSource) or source.max_records is None:
-        return usable
-    sample: Sample[tuple[str, dict[str, Any]]] = Sample(source.max_records, seed=0)
-    for digest, row in usable:
-        sample.offer((digest, row), digest)
-    return sample.items()
+        yield from usable
+        return
+    # Both thumbs of an answer are drawn or neither is, so that no draw hides that they contradict each other.
+    sample: Sample[list[Row]] = Sample(source.max_records, seed=0)
+    for row in usable:
+        answer = [row]
+        first = sample.offer(answer, _answer_key(row))
+        if first is None or _add(row, first, quarantine):
+            not_drawn[source.name] += 1
+    for answer in sample.items():
+        not_drawn[source.name] -= len(answer)
+        yield from answer
 
 
-def _usable(
-    source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _answer_key(row: Row) -> str:
+    return row_hash([row["prompt"], row["completion"]])
+
+
+def _add(row: Row, answer: list[Row], quarantine: Quarantine) -> bool:
+    """Add a thumb to those of the same answer, unless one of them is the same."""
+    for other in answer:
+        if other["label"] == row["label"]:
+            detail = f"the same answer with the same thumb is {other['origin']}"
+            quarantine.add(_refused(row, Reason.EXACT_DUPLICATE, detail))
+            return False
+    answer.append(row)
+    return True
+
+
+def _undisputed(answers: Mapping[str, list[Row]], quarantine: Quarantine) -> dict[str, Row]:
+    """Return the answers with one thumb by their key; both thumbs of the others go to `quarantine`."""
+    rows: dict[str, Row] = {}
+    for key, answer in answers.items():
+        if len(answer) == 1:
+            rows[key] = answer[0]
+            continue
+        for row, other in zip(answer, reversed(answer), strict=True):
+            detail = f"{other['origin']} has the same answer with the other thumb"
+            quarantine.add(_refused(row, Reason.CONTRADICTION, detail))
+    return rows
+
+
+def _usable(source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarantine: Quarantine) -> Iterator[Row]:
     for record in _records(source, base_dir):
         quarantine.read[source.name] += 1
         found = record if isinstance(record, QuarantinedRecord) else _thumb(*record, source, guard)
         if isinstance(found, QuarantinedRecord):
             quarantine.add(found)
         else:
-            said = {key: found[key] for key in _SAID}
-            yield row_hash(said), found
+            yield found
 
 
 def _records(source: AnyThumbs, base_dir: Path) -> Iterator[tuple[str, JsonLine] | QuarantinedRecord]:
@@ -111,19 +146,18 @@ def _records(source: AnyThumbs, base_dir: Path) -> Iterator[tuple[str, JsonLine]
             yield (name, entry) if isinstance(entry, JsonLine) else entry
 
 
-def _source_counts(name: str, rows: Iterable[Mapping[str, Any]], quarantine: Quarantine) -> dict[str, int]:
+def _source_counts(name: str, rows: Iterable[Row], quarantine: Quarantine, not_drawn: int) -> dict[str, int]:
     labels = [row["label"] for row in rows if row["source"] == name]
-    read, quarantined = quarantine.read[name], quarantine.rejected(name)
     return {
-        "read": read,
+        "read": quarantine.read[name],
         "kept": len(labels),
         "up": sum(labels),
-        "quarantined": quarantined,
-        "not_drawn": read - quarantined - len(labels),
+        "quarantined": quarantine.rejected(name),
+        "not_drawn": not_drawn,
     }
 
 
-def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[str, str]:
+def _leaks(rows: Mapping[str, Row], eval_items: Path | None) -> dict[str, str]:
     """Return what shows that a row holds an eval item, by the hash of the row."""
     if eval_items is None:
         return {}
@@ -134,9 +168,7 @@ def _leaks(rows: Mapping[str, dict[str, Any]], eval_items: Path | None) -> dict[
     return {digest: str(leak) for digest, leak in zip(rows, leaks, strict=True) if leak is not None}
 
 
-def _thumb(
-    name: str, entry: JsonLine, source: AnyThumbs, guard: SpecialTokenGuard
-) -> dict[str, Any] | QuarantinedRecord:
+def _thumb(name: str, entry: JsonLine, source: AnyThumbs, guard: SpecialTokenGuard) -> Row | QuarantinedRecord:
     layout = "messages" if isinstance(source, RegistryThumbsSource) else source.format
     try:
         _, messages, label = parse_thumb(entry.value, layout)
@@ -149,7 +181,7 @@ def _thumb(
     return {**said, "source": source.name, "origin": f"{name}:{entry.line}"}
 
 
-def _refused(row: Mapping[str, Any], reason: Reason, detail: str) -> QuarantinedRecord:
+def _refused(row: Row, reason: Reason, detail: str) -> QuarantinedRecord:
     """Return the quarantine entry of a well-formed thumb that is not wanted."""
     file, _, line = row["origin"].rpartition(":")
     said = {name: row[name] for name in _SAID}

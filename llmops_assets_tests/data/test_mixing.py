@@ -121,3 +121,14 @@ def test_a_set_reports_what_was_asked_and_got_and_loses_nothing(
     assert len({row["id"] for row in rows}) == len(rows) == summary.counts["train"]
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_copies_of_a_conversation_take_no_place_among_those_drawn(
+    tmp_path: Path, tokenizer_file: Path, conversations_source: Callable[..., ConversationFilesSource]
+) -> None:
+    copies = [json.dumps({"prompt": "Again?", "completion": "Again.", "id": f"copy{number}"}) for number in range(50)]
+    others = [json.dumps({"prompt": f"Who is {number}?", "completion": f"{number}."}) for number in range(50)]
+    source = conversations_source("chats.jsonl", *copies, *others).model_copy(update={"max_records": 20})
+    summary = build_sft_set([source], SftSetSpec(), None, tokenizer_file, tmp_path / "set", tmp_path)
+    counts = summary.sources[source.name]
+    assert counts["kept"] == 20 and counts["quarantined"] + counts["not_drawn"] == 80

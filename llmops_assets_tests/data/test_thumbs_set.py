@@ -80,6 +80,28 @@ def test_max_records_are_drawn_by_hash_and_the_others_counted(tmp_path: Path) ->
     assert len(same) >= 9
 
 
+def test_copies_of_a_thumb_take_no_place_among_those_drawn(tmp_path: Path) -> None:
+    thumbs = [thumb(number % 2 == 0, f"Answer {number}.") for number in range(50)]
+    counts = build(tmp_path, [*[thumb(True, "Again.")] * 50, *thumbs], limit=20)
+    assert (counts["train"], counts["sources"]["thumbs"]["read"]) == (20, 100)
+    assert counts["sources"]["thumbs"]["quarantined"] + counts["sources"]["thumbs"]["not_drawn"] == 80
+
+
+def test_an_answer_with_both_thumbs_teaches_nothing(tmp_path: Path) -> None:
+    counts = build(tmp_path, [thumb(True), thumb(False), thumb(True), thumb(True, "Perhaps."), thumb(False, "No.")])
+    assert counts["quarantined"] == {"contradiction": 2, "exact_duplicate": 1}
+    rows = [json.loads(line) for line in (tmp_path / "set" / "train.jsonl").read_text().splitlines()]
+    assert [row["completion"] for row in rows] == ["Perhaps.", "No."]
+
+
+def test_both_thumbs_of_an_answer_are_drawn_or_neither_is(tmp_path: Path) -> None:
+    thumbs = [thumb(up, f"Answer {number}.") for number in range(30) for up in (True, False)]
+    sure = [thumb(number % 2 == 0, f"Sure {number}.") for number in range(30)]
+    counts = build(tmp_path, [*thumbs, *sure], limit=20)["sources"]["thumbs"]
+    assert counts["kept"] + counts["quarantined"] / 2 == 20
+    assert counts["kept"] + counts["quarantined"] + counts["not_drawn"] == counts["read"] == 90
+
+
 def test_thumbs_on_an_eval_item_are_not_learned_from(tmp_path: Path) -> None:
     item = {"id": "x/1", "prompt": "Copy?", "answers": ["No."], "layout": "items", "source": "x", "origin": "x:1"}
     (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n")
