@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_assets.data.normalize import comparison_key
+from llmops_assets.data.words import words_of
 
 _SHORTEST_TELLING_ANSWER = 8
 
@@ -66,7 +67,7 @@ def _features(row: dict[str, Any], *, scored_only: bool) -> list[tuple[str, str]
         return [*features, ("text", comparison_key(row["text"]))]
     question = next(turn["content"] for turn in row["messages"] if turn["role"] == "user")
     answers = [turn["content"] for turn in row["messages"] if turn["role"] == "assistant"]
-    scored = [text for text in answers[-1:] if telling(text, row.get("class"))] if scored_only else answers
+    scored = [text for text in answers[-1:] if telling(text, row.get("class") or None)] if scored_only else answers
     return [*features, ("question", comparison_key(question)), *(("answer", comparison_key(text)) for text in scored)]
 
 
@@ -75,4 +76,4 @@ def telling(answer: str, class_name: str | None) -> bool:
 
     A label, or another answer of few words, is right for many records of a class, and train must hold it too.
     """
-    return class_name is None or len(answer.split()) >= _SHORTEST_TELLING_ANSWER
+    return class_name is None or len(words_of(answer)) >= _SHORTEST_TELLING_ANSWER

@@ -19,6 +19,7 @@ from llmops_assets.data.source_specs import (
 )
 from llmops_assets.data.sources_at_hand import SourcesAtHand
 from llmops_assets.data.specs import SftSetSpec
+from llmops_assets.data.splits import draw
 from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets_tests.data.hub_cache import lay_out
 
@@ -48,6 +49,27 @@ def test_the_hub_reads_the_card_and_loads_the_set_by_it(built: Any, monkeypatch:
     assert front["size_categories"] == ["n<1K"] and front["pretty_name"] == "lane/sft_set"
     loaded = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))
     assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 30, "test": 8}
+
+
+@pytest.mark.parametrize(("told", "weight"), [({"category": "a"}, {}), ({}, {"weight": 0})])
+def test_the_hub_loads_a_set_whose_sides_do_not_say_the_same_of_their_rows(
+    tmp_path: Path, tokenizer_file: Path, told: dict[str, Any], weight: dict[str, Any]
+) -> None:
+    from datasets import load_dataset
+
+    def chat(number: int, **weight: Any) -> list[dict[str, Any]]:
+        first = [{"role": "user", "content": f"What is {number}?"}, {"role": "assistant", "content": "Hm.", **weight}]
+        return [*first, {"role": "user", "content": "Well?"}, {"role": "assistant", "content": f"{number}."}]
+
+    rows = [*({"messages": chat(n)} for n in range(20)), {"messages": chat(20, **weight), "group": "one", **told}]
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = ConversationFilesSource(name="chats", pattern=str(tmp_path / "*.jsonl"))
+    spec = SftSetSpec(seed=next(seed for seed in range(100) if draw(seed, "one") < 0.05))
+    summary = build_sft_set([source], spec, None, tokenizer_file, tmp_path / "out", tmp_path)
+    facts = summarized_facts("lane", "sft_set", spec, SourcesAtHand.look_up([source], tmp_path), summary)
+    write_card(tmp_path / "out", facts, STATED)
+    loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert "one" in set(loaded["test"]["group"]) and "one" not in set(loaded["train"]["group"])
 
 
 def test_counts_of_a_card_add_up_to_what_was_read(built: Any) -> None:

@@ -70,6 +70,28 @@ def test_a_label_that_train_must_hold_too_is_no_leak_but_a_long_answer_is(
     assert Counter(row["class"] for row in heldout) == {"qa": 4} and summary.quarantined == {"contained_in_train": 4}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "one two three four five six seven eight nine",
+        "一二三四五六七八九十百千万上下左右前后东西南北春夏秋冬天地人日月山水火木金土大",
+    ],
+)
+def test_a_long_answer_is_a_leak_in_every_script(
+    tmp_path: Path, tokenizer_file: Path, conversations_source: Callable[..., ConversationFilesSource], answer: str
+) -> None:
+    lines = [
+        json.dumps({"prompt": f"Question {n}?", "completion": answer if n < 20 else f"Number {n}.", "category": "a"})
+        for n in range(40)
+    ]
+    source = conversations_source("chats.jsonl", *lines)
+    summary, _, heldout = build(tmp_path, tokenizer_file, source, val_per_class=20)
+    assert summary.quarantined["contained_in_train"] > 0
+    assert answer not in {row["messages"][-1]["content"] for row in heldout}
+    counts = summary.sources[source.name]
+    assert counts["read"] == counts["kept"] + counts["quarantined"] + counts["not_drawn"] == 40
+
+
 def test_a_record_without_the_named_class_is_quarantined(
     tmp_path: Path, tokenizer_file: Path, conversations_source: Callable[..., ConversationFilesSource]
 ) -> None:
