@@ -1,6 +1,7 @@
 """A recipe: one YAML file that describes one lane of the asset graph."""
 
 from collections.abc import Iterator, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,16 @@ class CorpusSection(CorpusSpec):
     """The lane's CPT corpus: where documents come from and how they are processed."""
 
     sources: Sources[CorpusSource]
+
+    @model_validator(mode="after")
+    def _shares_make_a_whole(self) -> "CorpusSection":
+        count = len(self.sources)
+        if self.max_source_share is not None and self.max_source_share * count < 1 - 1e-9:
+            raise ValueError(
+                f"max_source_share = {self.max_source_share} cannot hold: the shares of {count} sources add up to 1; "
+                f"set it to {ceil(100 / count) / 100} or more, or add sources"
+            )
+        return self
 
 
 class SftSection(SftSetSpec):

@@ -40,6 +40,12 @@ class MixedSource(SourceSpec):
         return self
 
 
+def _not_empty(pattern: str) -> str:
+    if not pattern.strip():
+        raise ValueError("the pattern is empty; write a path such as ../../data/*.jsonl, or a URL")
+    return pattern
+
+
 def _names_differ(sources: list[AnySource]) -> list[AnySource]:
     # Each is an asset, and Dagster's names of steps know neither dots nor dashes.
     names = [source.name.replace("-", "_").replace(".", "_") for source in sources]
@@ -71,7 +77,7 @@ class FilesSource(SourceSpec):
     """Files, as they are or packed (.gz, .zst): JSON Lines, JSON lists and Parquet hold records."""
 
     kind: Literal["files"] = "files"
-    pattern: str = Field(
+    pattern: Annotated[str, AfterValidator(_not_empty)] = Field(
         description="Glob relative to the recipe's folder, or absolute; or a URL (s3://, https://, lakefs://)."
     )
     license: License = Field(default=UNKNOWN, description="SPDX expression of the source.")

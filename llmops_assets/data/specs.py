@@ -2,9 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-LanguageCode = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
+from llmops_assets.data.language import checked_language
+from llmops_assets.data.phone_regions import checked_region
+
+LanguageCode = Annotated[str, AfterValidator(checked_language)]
+PhoneRegion = Annotated[str, AfterValidator(checked_region)]
 
 
 class QualitySpec(BaseModel):
@@ -52,6 +56,21 @@ class QualitySpec(BaseModel):
         description="Largest share of lines about cookies, JavaScript, terms of use, privacy, or lorem ipsum (C4).",
     )
 
+    @model_validator(mode="after")
+    def _some_length_is_right(self) -> "QualitySpec":
+        if self.max_words is not None and self.min_words > self.max_words:
+            raise ValueError(
+                f"min_words = {self.min_words} is more than max_words = {self.max_words}, so that no document is left; "
+                "lower min_words, or raise max_words"
+            )
+        least, most = self.min_word_characters, self.max_word_characters
+        if least is not None and most is not None and least > most:
+            raise ValueError(
+                f"min_word_characters = {least} is more than max_word_characters = {most}, so that no document is "
+                "left; lower the one, or raise the other"
+            )
+        return self
+
 
 class CorpusSpec(QualitySpec):
     """How documents become a CPT corpus: clean, filter, deduplicate, split, balance, chunk."""
@@ -66,8 +85,8 @@ class CorpusSpec(QualitySpec):
         default="keep",
         description="E-mail and IP addresses, cards, IBANs, phone numbers, keys: replace them, or drop such documents.",
     )
-    phone_region: str | None = Field(
-        default=None, pattern="^[A-Z]{2}$", description="Country whose phone numbers are found without +, such as US."
+    phone_region: PhoneRegion | None = Field(
+        default=None, description="Country whose phone numbers are found without +, such as US."
     )
     near_duplicate_threshold: float = Field(
         default=0.8, gt=0, le=1, description="Documents at or above this Jaccard similarity of 5-word shingles are one."

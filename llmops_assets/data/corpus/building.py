@@ -28,6 +28,23 @@ from llmops_assets.data.tokens import TokenCounter, token_histogram, tokens_per_
 from llmops_assets.data.workers import ThisProcess, Workers
 from llmops_assets.errors import LlmopsError
 
+# What the recipe says of a reason to leave a document out.
+_KEYS: dict[Reason, tuple[str, ...]] = {
+    Reason.TOO_SHORT: ("min_words",),
+    Reason.TOO_LONG: ("max_words",),
+    Reason.REPETITIVE: ("max_repetition", "gopher_repetition"),
+    Reason.WORD_LENGTH: ("min_word_characters", "max_word_characters"),
+    Reason.SYMBOLS: ("max_symbols",),
+    Reason.BULLETS: ("max_bullet_lines",),
+    Reason.ELLIPSES: ("max_ellipsis_lines",),
+    Reason.FEW_LETTERS: ("min_alphabetic_words",),
+    Reason.FEW_STOP_WORDS: ("min_stop_words",),
+    Reason.BOILERPLATE: ("max_boilerplate_lines",),
+    Reason.LANGUAGE: ("languages", "min_language_probability"),
+    Reason.PERSONAL_DATA: ("pii",),
+    Reason.NEAR_DUPLICATE: ("near_duplicate_threshold",),
+}
+
 
 class EmptyCorpusError(LlmopsError):
     """No document is left to train on, or none to hold out."""
@@ -176,8 +193,13 @@ class CorpusBuild:
             )
         raise EmptyCorpusError(
             f"the corpus is empty: no document is left (read: {read}; quarantined: {reasons}; see {files.quarantine}). "
-            "Check the recipe's corpus.sources, and corpus.min_words when documents are too short"
+            f"Check the recipe's {' and '.join(self._keys_to_check())}"
         )
+
+    def _keys_to_check(self) -> list[str]:
+        """Return the keys of the recipe that say what may stay, by the reason that most documents left for."""
+        most = next(iter(self.quarantine.by_reason()), None)
+        return [f"corpus.{key}" for key in (*_KEYS.get(Reason(most), ()), "sources")] if most else ["corpus.sources"]
 
     def summary(self, sources: Sequence[CorpusSource], base_dir: Path) -> DataSetSummary:
         kept = self.documents.kept

@@ -234,3 +234,12 @@ def test_documents_of_train_that_hold_an_eval_item_are_left_out_and_others_not(
     assert asked["origin"] == f"docs.jsonl:{entry['line']}" and "holds eval item a" in entry["detail"]
     assert _rows(tmp_path / "out" / "heldout.jsonl") == before["heldout"]
     assert not any(row["group"] == asked["group"] for row in _rows(tmp_path / "out" / "train.jsonl"))
+
+
+def test_of_an_empty_corpus_the_key_is_named_that_left_most_out(
+    tmp_path: Path, tokenizer_file: Path, files_source: Files
+) -> None:
+    source = files_source("docs.jsonl", *_lines([GERMAN, f"{GERMAN} Es ist ein Museum.", "Kurz."]))
+    with pytest.raises(EmptyCorpusError, match=r"language 2.*Check the recipe's corpus.languages") as empty:
+        _built([source], tokenizer_file, tmp_path, languages=["en"])
+    assert "min_words" not in str(empty.value)
