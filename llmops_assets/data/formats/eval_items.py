@@ -202,7 +202,9 @@ def _arc(value: Record) -> EvalItem:
     choices, labels = texts_of(options, "text"), texts_of(options, "label")
     if len(choices) != len(labels):
         raise RecordError(Reason.WRONG_TYPE, f"`choices` has {len(choices)} texts and {len(labels)} labels")
-    return _chosen(value, choices, list(labels), value["answerKey"])
+    # Labels may be numbers, and an index counts from 0.
+    key = value["answerKey"]
+    return _chosen(value, choices, list(labels), str(key) if type(key) is int else key)
 
 
 def _chosen(value: Record, choices: tuple[str, ...], labels: list[str], answer: object) -> EvalItem:

@@ -96,6 +96,12 @@ PUBLIC: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
         {"id": "Mercury_1", "answers": ("salt",), "choices": ("air", "salt")},
     ),
     (
+        "ARC with numbers",
+        {"question": "Which?", "choices": {"text": ["air", "salt"], "label": ["1", "2"]}, "answerKey": 2},
+        "arc",
+        {"answers": ("salt",), "choices": ("air", "salt")},
+    ),
+    (
         "GSM8K",
         {"question": "How many?", "answer": "2 + 2 = <<2+2=4>>4\n#### 4"},
         "question_answer",
