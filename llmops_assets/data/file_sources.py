@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +23,7 @@ from llmops_assets.data.records import (
     canonical_json,
     row_hash,
 )
-from llmops_assets.data.remote_files import FoundFile, RemoteFileError, fetch, is_url, without_secrets
+from llmops_assets.data.remote_files import FoundFile, RemoteFileError, fetch, is_hidden, is_url, without_secrets
 from llmops_assets.data.source_facts import SourceFacts
 from llmops_assets.data.source_specs import ConversationFilesSource, FilesSource, PreferenceFilesSource, TextFilesSource
 from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES, read_text_file
@@ -131,16 +130,10 @@ def _matching(pattern: str, base_dir: Path) -> list[FoundFile]:
 def _local_files(pattern: Path, base_dir: Path) -> list[FoundFile]:
     root = Path(pattern.anchor) if pattern.anchor else base_dir
     below = pattern.relative_to(pattern.anchor)
-    paths = sorted(p for p in root.glob(str(below)) if p.is_file() and not _is_hidden(p.relative_to(root), below))
+    found = (path for path in root.glob(str(below)) if path.is_file())
+    paths = sorted(path for path in found if not is_hidden(path.relative_to(root).as_posix(), below.as_posix()))
     shown = (path.relative_to(base_dir) if path.is_relative_to(base_dir) else path for path in paths)
     return [FoundFile(path, name.as_posix()) for path, name in zip(paths, shown, strict=True)]
-
-
-def _is_hidden(path: Path, pattern: Path) -> bool:
-    """Return whether a file, or a folder above it, begins with a dot that the pattern does not name, such as .git."""
-    named = [part for part in pattern.parts if part.startswith(".")]
-    hidden = (part for part in path.parts if part.startswith(".") and part != "..")
-    return any(not any(fnmatchcase(part, name) for name in named) for part in hidden)
 
 
 def read_file_documents(source: TextFilesSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:

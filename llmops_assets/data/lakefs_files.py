@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fsspec.utils import glob_translate
 
-from llmops_assets.data.remote_files import FoundFile, RemoteFileError, kept_copy, without_secrets
+from llmops_assets.data.remote_files import FoundFile, RemoteFileError, is_hidden, kept_copy, without_secrets
 
 if TYPE_CHECKING:
     from lakefs.client import Client
@@ -84,7 +84,7 @@ def _matching(client: "Client", address: _Address) -> Iterator["ObjectInfo"]:
     prefix = address.path[: wildcard.start()] if wildcard else address.path
     matches = re.compile(glob_translate(address.path)) if wildcard else re.compile(re.escape(address.path))
     for entry in Reference(address.repository, address.ref, client=client).objects(prefix=prefix):
-        if isinstance(entry, ObjectInfo) and matches.fullmatch(entry.path):
+        if isinstance(entry, ObjectInfo) and matches.fullmatch(entry.path) and not is_hidden(entry.path, address.path):
             yield entry
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -35,6 +36,13 @@ class FoundFile(NamedTuple):
     path: Path
     name: str
     revision: str | None = None
+
+
+def is_hidden(path: str, pattern: str) -> bool:
+    """Return whether a file, or a folder above it, begins with a dot that the pattern does not name, such as .git."""
+    named = [part for part in PurePosixPath(pattern).parts if part.startswith(".")]
+    hidden = (part for part in PurePosixPath(path).parts if part.startswith(".") and part != "..")
+    return any(not any(fnmatchcase(part, name) for name in named) for part in hidden)
 
 
 def is_url(pattern: str) -> bool:
@@ -96,7 +104,9 @@ def _found(fs: AbstractFileSystem, root: str, pattern: str) -> list[tuple[str, d
     # Listings are remembered for the life of a process, and a code location lives long.
     fs.invalidate_cache()
     try:
-        paths = sorted(str(path) for path in fs.glob(root)) if _has_wildcard(pattern) else [root]
+        paths = [root]
+        if _has_wildcard(pattern):
+            paths = sorted(path for path in map(str, fs.glob(root)) if not is_hidden(path, root))
         return [(path, dict(fs.info(path))) for path in paths]
     except FileNotFoundError:
         return []

@@ -45,6 +45,12 @@ def test_a_pattern_finds_the_files_of_a_branch_page_by_page(server: LakeFsServer
     assert texts(single) == ["Other."]
 
 
+def test_what_begins_with_a_dot_is_read_where_the_pattern_names_it(server: LakeFsServer) -> None:
+    server.commit("docs", "main", {"new/.git/x.jsonl": record("Hidden."), "new/y.jsonl": record("Seen.")})
+    assert texts(TextFilesSource(name="docs", pattern="lakefs://docs/main/new/**/*.jsonl")) == ["Seen."]
+    assert texts(TextFilesSource(name="docs", pattern="lakefs://docs/main/new/.git/*.jsonl")) == ["Hidden."]
+
+
 def test_a_name_with_letters_that_mean_something_in_addresses_keeps_its_suffix(server: LakeFsServer) -> None:
     names = ["texts/x#1.jsonl", "texts/y?.jsonl"]
     server.commit("docs", "main", {name: record(name) for name in names})

@@ -151,4 +151,7 @@ def test_a_pattern_finds_the_files_of_a_store(tmp_path: Path, state: Path) -> No
     assert not list(state.rglob(".partial*"))
     fs.pipe("/bucket/notes/c#1.txt", b"C#.")
     assert texts(source.model_copy(update={"pattern": "memory://bucket/notes/*.txt"}), tmp_path) == ["C#."]
+    fs.pipe("/bucket/.git/x.md", b"Hidden.")
+    assert texts(source.model_copy(update={"pattern": "memory://bucket/**/*.md"}), tmp_path) == ["C."]
+    assert texts(source.model_copy(update={"pattern": "memory://bucket/.git/*.md"}), tmp_path) == ["Hidden."]
     fs.rm("/bucket", recursive=True)
