@@ -9,7 +9,9 @@ import pytest
 
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.jsonl import LONGEST_LINE
-from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason
+from llmops_assets.data.records import Conversation, Document, QuarantinedRecord, Reason, RecordError
+from llmops_assets.data.registry.columns import Columns
+from llmops_assets.data.registry.rows import as_pair
 from llmops_assets.data.source_specs import (
     RegistryConversationsSource,
     RegistryPreferencesSource,
@@ -125,6 +127,13 @@ def test_alpaca_rows_are_joined_as_llama_factory_joins_them(recipes: Path) -> No
     assert isinstance(bad, QuarantinedRecord)
     assert (bad.reason, bad.origin_file) == (Reason.MISSING_FIELD, "../data/alpaca.json")
     assert "no column 'output'" in bad.detail
+
+
+def test_a_column_that_the_entry_does_not_name_is_asked_for() -> None:
+    with pytest.raises(
+        RecordError, match=r"the entry has no `columns\.chosen`; name one of \['chosen', 'instruction'\]"
+    ):
+        as_pair({"instruction": "Why?", "chosen": "So."}, Columns.of({"ranking": True}))
 
 
 def test_columns_and_history_of_an_entry_are_followed_and_broken_lines_kept(recipes: Path) -> None:

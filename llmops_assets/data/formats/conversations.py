@@ -38,7 +38,7 @@ def parse_conversation(value: Record, layout: ConversationFormat = "auto") -> tu
     needs = {name: each.needs for name, each in LAYOUTS.items()}
     name = detect(value, needs, what="conversation") if layout == "auto" else layout
     for key in LAYOUTS[name].needs:
-        if key not in value:
+        if value.get(key) is None:
             raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which format {name} needs; keys are {sorted(value)}")
     return name, LAYOUTS[name].parse(value)
 

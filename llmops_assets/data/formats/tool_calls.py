@@ -68,7 +68,8 @@ def _call(call: object, where: str) -> str:
         call = call["function"]
     if not isinstance(call, Mapping) or not isinstance(call.get("name"), str):
         raise RecordError(Reason.INVALID_TOOL_CALL, f"`{where}` is no object with `name` and `arguments`")
-    arguments = call.get("arguments", call.get("parameters", {}))
+    given = (call.get(key) for key in ("arguments", "parameters"))
+    arguments = next((each for each in given if each is not None), {})
     if isinstance(arguments, str):
         arguments = _from_json(arguments, f"{where}.arguments") if arguments.strip() else {}
     if not isinstance(arguments, Mapping):

@@ -61,19 +61,32 @@ def messages_of(value: object, *, key: str = "messages", tools: object = None) -
 
 
 def with_system(record: Mapping[str, Any], turns: Any) -> Any:
-    """Return `turns`, if they are a list, with the record's own `system` text before them."""
+    """Return `turns`, if they are a list, with the record's own `system` text before them.
+
+    Turns that begin with a system turn keep that one alone, as LLaMA-Factory does.
+    """
     system = record.get("system")
-    if system in (None, "") or not isinstance(turns, list):
+    if system in (None, "") or not isinstance(turns, list) or (turns and _is_by_system(turns[0])):
         return turns
     return [{"role": "system", "content": system}, *turns]
+
+
+def _is_by_system(turn: object) -> bool:
+    role = turn.get(_names(turn)[0]) if isinstance(turn, Mapping) else None
+    return isinstance(role, str) and SPEAKERS.get(role) == "system"
+
+
+def _names(turn: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the keys under which a turn has its role and its content; one with null counts as absent."""
+    return next((names for names in _NAMES if turn.get(names[0]) is not None), _NAMES[0])
 
 
 def _turn(turn: object, where: str) -> _Turn:
     if not isinstance(turn, Mapping):
         raise RecordError(Reason.WRONG_TYPE, f"`{where}` is a {type(turn).__name__}, not an object")
-    role_key, content_key = next((names for names in _NAMES if names[0] in turn), _NAMES[0])
+    role_key, content_key = _names(turn)
     for name in (role_key, content_key):
-        if name not in turn and not (name == content_key and turn.get("tool_calls")):
+        if turn.get(name) is None and not (name == content_key and turn.get("tool_calls")):
             raise RecordError(Reason.MISSING_FIELD, f"`{where}` has no `{name}`")
     role = turn[role_key]
     speaker = SPEAKERS.get(role) if isinstance(role, str) else None

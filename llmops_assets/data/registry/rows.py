@@ -6,7 +6,7 @@ What a row says is kept as it is, wrong turn orders included: the data stages qu
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llmops_assets.data.formats.turns import SPEAKERS
+from llmops_assets.data.formats.turns import SPEAKERS, with_system
 from llmops_assets.data.records import Reason, RecordError
 from llmops_assets.data.registry.columns import ROLE_TAGS, Columns
 
@@ -85,9 +85,7 @@ def _question(row: Mapping[str, Any], columns: Columns) -> list[dict[str, Any]]:
             detail = f"{columns.messages} is no list of turns, but {str(given)[:60]!r}"
             raise RecordError(Reason.WRONG_TYPE, detail)
         turns = [_turn(turn, columns) for turn in given]
-    begins_with_system = bool(turns) and turns[0]["role"] == "system"
-    opening = [{"role": "system", "content": system}] if system and not begins_with_system else []
-    return opening + turns
+    return with_system({"system": system}, turns)
 
 
 def _turn(turn: Any, columns: Columns) -> dict[str, Any]:
@@ -116,10 +114,15 @@ def _joined(prompt: Any, query: Any) -> str:
 
 
 def _cell(row: Mapping[str, Any], column: str | None, purpose: str) -> Any:
-    if column is None or column not in row:
+    if column is None:
         raise RecordError(
             Reason.MISSING_FIELD,
-            f"there is no column {column or purpose!r} (columns are {sorted(row)}); "
+            f"the entry has no `columns.{purpose}`; name one of {sorted(row)} there in dataset_info.json",
+        )
+    if column not in row:
+        raise RecordError(
+            Reason.MISSING_FIELD,
+            f"there is no column {column!r} (columns are {sorted(row)}); "
             f"name it as `columns: {{{purpose}: ...}}` in dataset_info.json",
         )
     return row[column]

@@ -108,8 +108,7 @@ def test_footnote_marks_go_only_where_a_context_is_quoted() -> None:
 def test_system_and_tools_of_a_record_are_read_in_every_layout(record: dict[str, Any]) -> None:
     begins_with_system = "slimorca", "TRL's conversational prompt and completion"
     if any(record is case[1] and case[0] in begins_with_system for case in PUBLIC):
-        with pytest.raises(RecordError, match="is by system"):
-            parse_conversation({**record, "system": "Again."})
+        assert parse_conversation({**record, "system": "Again."}) == parse_conversation(record)
         return
     _, messages = parse_conversation({**record, "system": "Be kind.", "tools": [{"name": "f"}]})
     assert messages[0].role == "system"

@@ -80,7 +80,7 @@ def test_weight_zero_keeps_loss_off_an_answer_and_means_nothing_on_a_question() 
         ([{"from": "human"}], Reason.MISSING_FIELD, "value"),
         ([{"role": "critic", "content": "x"}], Reason.INVALID_ROLE, "'critic'"),
         ([{"role": ["user"], "content": "x"}], Reason.INVALID_ROLE, "messages[0].role"),
-        ([USER, {"role": "assistant", "content": None}], Reason.WRONG_TYPE, "messages[1].content"),
+        ([USER, {"role": "assistant", "content": None}], Reason.MISSING_FIELD, "`messages[1]` has no `content`"),
         ([USER, {"role": "assistant", "content": " \n"}], Reason.EMPTY, "messages[1].content"),
         ([USER], Reason.BAD_TURN_ORDER, "ends with user"),
         ([SYSTEM], Reason.BAD_TURN_ORDER, "ends with system"),
@@ -108,6 +108,14 @@ def test_conversation_that_breaks_a_rule_is_refused_with_the_place(value: Any, r
         messages_of(value)
     assert caught.value.reason == reason
     assert named in str(caught.value)
+
+
+def test_keys_with_null_count_as_absent_in_turns_and_calls() -> None:
+    human = {"from": "human", "value": "Hi", "role": None, "content": None}
+    call = {"from": "function_call", "value": '{"name": "now", "arguments": null, "parameters": {"zone": "UTC"}}'}
+    messages = messages_of([human, call])
+    assert messages[0] == Message("user", "Hi")
+    assert '"arguments": {"zone": "UTC"}' in messages[1].content
 
 
 @pytest.mark.parametrize(("tools", "named"), [("[{]", "no JSON"), ({"a": 1}, "not a list"), ([{}], "tools[0]")])
