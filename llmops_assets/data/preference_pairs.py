@@ -105,11 +105,13 @@ def read_pairs(
         intake.licenses[source.name] = license_of(source)
         formats = intake.formats[source.name] = Counter()
         for found in read_preference_source(source, base_dir):
-            intake.quarantine.read[source.name] += 1
             if isinstance(found, QuarantinedRecord):
+                intake.quarantine.read[source.name] += 1
                 intake.quarantine.add(found)
                 continue
             origin, comparison = found
+            # A record is read once, however many pairs it holds: it is malformed as a whole.
+            intake.quarantine.read[source.name] += comparison.number == 0
             formats[comparison.layout] += 1
             pair = SourcedPair(_guarded(comparison, guard), source.name, origin)
             first = read.setdefault(_key(pair, "chosen", "rejected"), pair)

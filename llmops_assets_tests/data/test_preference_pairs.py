@@ -9,7 +9,7 @@ import pytest
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.named_sets import NAMED_SETS, resolved
 from llmops_assets.data.preference_pairs import PairIntake, read_pairs, without_leaking_pairs
-from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.quarantine import Quarantine, QuarantineLimitError
 from llmops_assets.data.source_specs import (
     HubConversationsSource,
     HubEvalSource,
@@ -18,6 +18,25 @@ from llmops_assets.data.source_specs import (
     PreferenceFilesSource,
 )
 from llmops_assets.data.sources import license_of
+
+# One question with three answers.
+_NODES = {
+    "q": {"parent": None, "children": ["a", "b", "c"], "message": ("user", "Why?")},
+    **{name: {"parent": "q", "children": [], "message": ("assistant", f"{name}.")} for name in "abc"},
+}
+EXPORT = {
+    "current_node": "c",
+    "mapping": {
+        name: node
+        | {
+            "message": {
+                "author": {"role": node["message"][0]},
+                "content": {"content_type": "text", "parts": [node["message"][1]]},
+            }
+        }
+        for name, node in _NODES.items()
+    },
+}
 
 
 def pair(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
@@ -55,6 +74,15 @@ def test_pairs_are_kept_once_and_contradictions_not_at_all(tmp_path: Path) -> No
     }
     [broken] = [record for record in intake.quarantine.records if record.reason.is_malformed]
     assert (broken.origin_file, broken.line) == ("pairs.json", 27)
+
+
+def test_a_record_of_several_pairs_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(json.dumps([EXPORT, {"mapping": 1}]))
+    source = PreferenceFilesSource(name="export", pattern="export.json", format="chatgpt")
+    intake = read_pairs([source], tmp_path, [])
+    assert len(intake.kept) > 1 and intake.quarantine.read["export"] == 2
+    with pytest.raises(QuarantineLimitError, match="1 of 2 records"):
+        intake.quarantine.check(0.4, where="preferences.data_sets")
 
 
 def test_score_margins_of_a_source_are_those_of_its_scored_pairs(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ A new layout is a function here and a line in `LAYOUTS`.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from llmops_assets.data.formats.chatgpt import regenerated
@@ -29,7 +29,8 @@ _WINNERS = {"model_a": ("conversation_a", "conversation_b"), "model_b": ("conver
 class Comparison:
     """A prompt that ends with the user, and the text of two answers; `layout` is the format that it was read in.
 
-    `margin` is the score of the chosen answer less that of the other, where the record has scores.
+    `margin` is the score of the chosen answer less that of the other, where the record has scores. `number` counts the
+    comparisons of one record, from 0.
     """
 
     prompt: tuple[Message, ...]
@@ -37,6 +38,7 @@ class Comparison:
     rejected: str
     layout: str
     margin: float | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ def parse_comparisons(value: Record, layout: PreferenceFormat = "auto") -> list[
     """
     name = layout if layout != "auto" else _detected(value)
     for key in LAYOUTS[name].needs:
-        if key not in value:
+        if value.get(key) is None:
             raise RecordError(Reason.MISSING_FIELD, f"no `{key}`, which format {name} needs; keys are {sorted(value)}")
     margin = _score_margin(value)
-    return [_comparison(chosen, rejected, name, margin) for chosen, rejected in LAYOUTS[name].parse(value)]
+    found = (_comparison(chosen, rejected, name, margin) for chosen, rejected in LAYOUTS[name].parse(value))
+    return [replace(comparison, number=number) for number, comparison in enumerate(found)]
 
 
 def _comparison(
