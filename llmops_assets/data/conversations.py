@@ -98,7 +98,7 @@ class ConversationIntake:
         """Take in what a model wrote; return the split of the groups whose documents have one."""
         splits: dict[str, Split] = {}
         licenses: set[str] = set()
-        for line, row in enumerate(generated_rows(source, folder), 1):
+        for line, row in enumerate(generated_rows(folder), 1):
             licenses |= {row["generator_license"], row.get("license", row["generator_license"])}
             if "split" in row:
                 splits[row["group"]] = row["split"]
@@ -171,7 +171,7 @@ def corpus_documents(source: ExtractedSource, corpus_dir: Path | None) -> Iterat
             yield json.loads(line)
 
 
-def generated_rows(source: GeneratedSource, folder: Path) -> Iterator[dict[str, Any]]:
+def generated_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows that a model wrote into a generated set."""
     with (folder / ROWS_FILE).open(encoding="utf-8") as stream:
         for line in stream:

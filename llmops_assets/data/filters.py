@@ -28,11 +28,6 @@ _BOILERPLATE = (
 )
 
 
-def reason_to_drop(body: str, spec: QualitySpec) -> Verdict | None:
-    """Return why a document with this body is not worth training on: see `verdicts`."""
-    return verdicts(words_in([body]), spec)[0]
-
-
 def verdicts(words: Words, spec: QualitySpec) -> list[Verdict | None]:
     """Return for each text of a batch why it is not worth training on, with the figures, or None.
 

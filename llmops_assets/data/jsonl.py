@@ -26,14 +26,6 @@ class JsonLine:
     value: dict[str, Any]
 
 
-def read_jsonl(
-    path: Path, *, source: str, origin_file: str, longest_line: int = LONGEST_LINE
-) -> Iterator[JsonLine | QuarantinedRecord]:
-    """Yield each line of the file at `path` as `read_json_lines` does."""
-    with path.open("rb") as stream:
-        yield from read_json_lines(stream, source=source, origin_file=origin_file, longest_line=longest_line)
-
-
 def read_json_lines(
     stream: BinaryIO, *, source: str, origin_file: str, longest_line: int = LONGEST_LINE
 ) -> Iterator[JsonLine | QuarantinedRecord]:

@@ -133,7 +133,7 @@ def _hash(source: SftSource, corpus_dir: Path | None, base_dir: Path, generated:
     if isinstance(source, ExtractedSource):
         return row_hash(list(corpus_documents(source, corpus_dir)))
     if isinstance(source, GeneratedSource):
-        return row_hash(list(generated_rows(source, generated[source.kind])))
+        return row_hash(list(generated_rows(generated[source.kind])))
     return source_hash(source, base_dir)
 
 

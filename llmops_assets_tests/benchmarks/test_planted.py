@@ -9,9 +9,10 @@ import pytest
 from benchmarks.planted import THRESHOLD, Vocabulary, copy_of, recall_and_precision
 from benchmarks.planted_corpus import LOW_QUALITY, Corpus, Kind, make_corpus
 from llmops_assets.data.dedup import find_duplicates
-from llmops_assets.data.filters import reason_to_drop
+from llmops_assets.data.filters import verdicts
 from llmops_assets.data.normalize import comparison_key, normalize_text
 from llmops_assets.data.specs import QualitySpec
+from llmops_assets.data.word_batches import words_in
 
 # An original 0 with the copies 1 and 2, and an original 5 with the copy 7.
 _ORIGINAL_OF = {1: 0, 2: 0, 7: 5}
@@ -71,4 +72,4 @@ def test_planted_copies_are_the_duplicates_of_the_corpus(corpus: Corpus) -> None
 def test_gopher_and_c4_rules_take_the_planted_low_quality_and_nothing_else(corpus: Corpus) -> None:
     spec = QualitySpec(max_symbols=0.1, min_alphabetic_words=0.8, min_stop_words=2, max_boilerplate_lines=0.3)
     for kind, text in zip(corpus.kinds, _texts(corpus.file), strict=True):
-        assert (reason_to_drop(normalize_text(text), spec) is not None) == (Kind(kind) in LOW_QUALITY)
+        assert (verdicts(words_in([normalize_text(text)]), spec) != [None]) == (Kind(kind) in LOW_QUALITY)

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from llmops_assets.data.filters import reason_to_drop, repetition, verdicts
+from llmops_assets.data.filters import Verdict, repetition, verdicts
 from llmops_assets.data.records import Reason
 from llmops_assets.data.repetition import repeated_phrases
 from llmops_assets.data.specs import CorpusSpec
@@ -16,19 +16,23 @@ PROSE = (
 )
 
 
+def verdict_on(text: str, spec: CorpusSpec) -> Verdict | None:
+    return verdicts(words_in([text]), spec)[0]
+
+
 def test_prose_passes() -> None:
-    assert reason_to_drop(PROSE, CorpusSpec(min_words=20)) is None
+    assert verdict_on(PROSE, CorpusSpec(min_words=20)) is None
     assert repetition(PROSE) == 0
 
 
 def test_short_text_is_dropped_with_its_word_count() -> None:
-    verdict = reason_to_drop("Three little words", CorpusSpec(min_words=4))
+    verdict = verdict_on("Three little words", CorpusSpec(min_words=4))
     assert verdict is not None and verdict[0] == Reason.TOO_SHORT and "3 words" in verdict[1]
 
 
 def test_repeated_lines_are_dropped() -> None:
     text = "\n".join(["Subscribe to our newsletter today"] * 4 + [PROSE])
-    verdict = reason_to_drop(text, CorpusSpec(min_words=5, max_repetition=0.3))
+    verdict = verdict_on(text, CorpusSpec(min_words=5, max_repetition=0.3))
     assert verdict is not None and verdict[0] == Reason.REPETITIVE
 
 
@@ -39,7 +43,7 @@ def test_repetition_without_line_breaks_is_seen() -> None:
 def test_words_of_other_scripts_count() -> None:
     assert words_of("Ein Wort, 漢字かな и слово") == ["ein", "wort", "漢", "字", "か", "な", "и", "слово"]
     assert words_of("हिन्दी में ก็ดี カー") == ["हिन्दी", "में", "ก็", "ดี", "カ", "ー"], "marks belong to what they follow"
-    assert reason_to_drop("один два три четыре пять", CorpusSpec(min_words=5)) is None
+    assert verdict_on("один два три четыре пять", CorpusSpec(min_words=5)) is None
 
 
 @pytest.mark.parametrize(
@@ -72,12 +76,12 @@ def test_a_rule_that_is_on_rejects_with_its_reason_and_figure(
     rule: dict[str, float], text: str, reason: Reason, figure: str
 ) -> None:
     off = CorpusSpec(min_words=1)
-    assert reason_to_drop(text, off) is None
-    verdict = reason_to_drop(text, off.model_copy(update=rule))
+    assert verdict_on(text, off) is None
+    verdict = verdict_on(text, off.model_copy(update=rule))
     assert verdict is not None and verdict[0] == reason and figure in verdict[1]
     assert next(iter(rule)) in verdict[1]
     assert not reason.is_malformed
-    assert reason_to_drop(PROSE, off.model_copy(update={**rule, **LOOSE.get(next(iter(rule)), {})})) is None
+    assert verdict_on(PROSE, off.model_copy(update={**rule, **LOOSE.get(next(iter(rule)), {})})) is None
 
 
 # Where prose needs another limit than the text of the case.
@@ -97,7 +101,7 @@ def test_prose_passes_all_rules_of_gopher() -> None:
         min_stop_words=2,
         max_boilerplate_lines=0.2,
     )
-    assert reason_to_drop(PROSE, gopher) is None
+    assert verdict_on(PROSE, gopher) is None
 
 
 def _repeated_words(words: list[str], size: int) -> set[int]:
@@ -138,8 +142,8 @@ def test_repeated_phrases_are_those_that_counting_finds_and_none_of_another_text
 )
 def test_gophers_rules_on_repetition_name_what_is_repeated(text: str, figure: str) -> None:
     spec = CorpusSpec(min_words=1, max_repetition=1)
-    assert reason_to_drop(text, spec) is None
-    verdict = reason_to_drop(text, spec.model_copy(update={"gopher_repetition": True}))
+    assert verdict_on(text, spec) is None
+    verdict = verdict_on(text, spec.model_copy(update={"gopher_repetition": True}))
     assert verdict is not None and verdict[0] == Reason.REPETITIVE and figure in verdict[1], verdict
 
 
@@ -149,5 +153,5 @@ def test_a_batch_gets_the_verdicts_that_its_texts_get_alone() -> None:
     texts = ["\n".join(chance.choices(lines[: chance.randint(1, 40)], k=chance.randint(0, 12))) for _ in range(150)]
     spec = CorpusSpec(min_words=10, gopher_repetition=True, max_symbols=0.2, min_alphabetic_words=0.9, min_stop_words=3)
     together = verdicts(words_in(texts), spec)
-    assert together == [reason_to_drop(text, spec) for text in texts]
+    assert together == [verdict_on(text, spec) for text in texts]
     assert len({verdict and verdict[0] for verdict in together}) >= 5

@@ -3,8 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from llmops_assets.data.jsonl import JsonLine, parse_json_object, read_jsonl, write_jsonl
+from llmops_assets.data.jsonl import LONGEST_LINE, JsonLine, parse_json_object, read_json_lines, write_jsonl
 from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError
+
+
+def read(path: Path, longest_line: int = LONGEST_LINE) -> list[JsonLine | QuarantinedRecord]:
+    with path.open("rb") as stream:
+        return list(read_json_lines(stream, source="s", origin_file="rows.jsonl", longest_line=longest_line))
 
 
 def test_broken_lines_are_quarantined_with_file_line_and_reason_and_good_ones_are_kept(tmp_path: Path) -> None:
@@ -20,7 +25,7 @@ def test_broken_lines_are_quarantined_with_file_line_and_reason_and_good_ones_ar
         b'{"text": "last, without a newline"}'
     )
 
-    entries = list(read_jsonl(path, source="s", origin_file="rows.jsonl"))
+    entries = read(path)
 
     good = [entry for entry in entries if isinstance(entry, JsonLine)]
     assert [(entry.line, entry.value["text"]) for entry in good] == [
@@ -61,7 +66,7 @@ def test_line_above_the_cap_is_quarantined_and_the_next_one_is_read(tmp_path: Pa
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "' + "x" * 500 + '"}\n{"text": "next"}\n', encoding="utf-8")
 
-    entries = list(read_jsonl(path, source="s", origin_file="rows.jsonl", longest_line=100))
+    entries = read(path, 100)
 
     assert isinstance(entries[0], QuarantinedRecord) and entries[0].reason == Reason.TOO_LARGE
     assert entries[1] == JsonLine(2, {"text": "next"})
@@ -70,7 +75,7 @@ def test_line_above_the_cap_is_quarantined_and_the_next_one_is_read(tmp_path: Pa
 def test_line_as_long_as_the_cap_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"x": "abc"}\n{"x": "abc"}')
-    entries = list(read_jsonl(path, source="s", origin_file="rows.jsonl", longest_line=12))
+    entries = read(path, 12)
     assert [type(entry) for entry in entries] == [JsonLine, JsonLine]
 
 
