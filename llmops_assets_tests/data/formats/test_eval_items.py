@@ -97,9 +97,9 @@ PUBLIC: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         "ARC with numbers",
-        {"question": "Which?", "choices": {"text": ["air", "salt"], "label": ["1", "2"]}, "answerKey": 2},
+        {"question": "Which one?", "choices": {"text": ["sun", "moon"], "label": ["1", "2"]}, "answerKey": 2},
         "arc",
-        {"answers": ("salt",), "choices": ("air", "salt")},
+        {"answers": ("moon",), "choices": ("sun", "moon")},
     ),
     (
         "GSM8K",
