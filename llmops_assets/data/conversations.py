@@ -11,11 +11,10 @@ from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.file_sources import MissingSourceError
 from llmops_assets.data.formats.tool_calls import says_tools_alone
 from llmops_assets.data.generation.generated_set import ROWS_FILE
-from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.licenses import union
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
 from llmops_assets.data.qa_extraction import SourceText, extract
-from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.quarantine import Quarantine, unwanted
 from llmops_assets.data.records import Conversation, Message, QuarantinedRecord, Reason, row_hash
 from llmops_assets.data.source_specs import (
     ConversationFilesSource,
@@ -204,6 +203,4 @@ def without_leaks(
 
 def rejected(conversation: Conversation, reason: Reason, detail: str) -> QuarantinedRecord:
     """Return the quarantine entry of a well-formed conversation that is not wanted."""
-    file, _, line = conversation.origin.rpartition(":")
-    name, number = (file, int(line)) if line.isdigit() else (conversation.origin, 0)
-    return QuarantinedRecord(conversation.source, name, number, reason, detail, excerpt(question_key(conversation)))
+    return unwanted(conversation.source, conversation.origin, reason, detail, question_key(conversation))

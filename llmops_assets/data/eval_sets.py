@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmops_assets.data.file_sources import find_files, read_documents_of, records_of
 from llmops_assets.data.formats.eval_items import EvalItem, parse_eval_item
 from llmops_assets.data.hub_source import read_hub_eval_items
-from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
-from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.jsonl import JsonLine, write_jsonl
+from llmops_assets.data.quarantine import Quarantine, unreadable, unwanted
 from llmops_assets.data.record_files import kind_of
-from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
+from llmops_assets.data.records import Document, QuarantinedRecord, Reason, RecordError, row_hash
 from llmops_assets.data.source_specs import EvalFilesSource, EvalSource, HubEvalSource, Sources
 from llmops_assets.data.sources import license_of, source_hash
 from llmops_assets.data.text_files import TEXT_KINDS, TEXT_SUFFIXES
@@ -129,11 +129,9 @@ def _record_item(entry: JsonLine, name: str, source: EvalFilesSource) -> EvalIte
     try:
         item = parse_eval_item(entry.value, source.format)
     except RecordError as error:
-        shown = excerpt(canonical_json(entry.value))
-        return QuarantinedRecord(source.name, name, entry.line, error.reason, str(error), shown)
+        return unreadable(source.name, name, entry, error)
     return replace(item, id=f"{source.name}/{item.id}", source=source.name, origin=f"{name}:{entry.line}")
 
 
 def _rejected(item: EvalItem, reason: Reason, detail: str) -> QuarantinedRecord:
-    file, _, line = item.origin.rpartition(":")
-    return QuarantinedRecord(item.source, file, int(line), reason, detail, excerpt(item.texts()[0]))
+    return unwanted(item.source, item.origin, reason, detail, item.texts()[0])

@@ -10,9 +10,10 @@ from llmops_assets.data.content_hashes import file_hashes
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
-from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.jsonl import JsonLine
 from llmops_assets.data.lakefs_files import at_commit, fetch_lakefs, is_lakefs
 from llmops_assets.data.normalize import comparison_key
+from llmops_assets.data.quarantine import unreadable
 from llmops_assets.data.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, read_records
 from llmops_assets.data.records import (
     Conversation,
@@ -20,7 +21,6 @@ from llmops_assets.data.records import (
     Message,
     QuarantinedRecord,
     RecordError,
-    canonical_json,
     row_hash,
 )
 from llmops_assets.data.remote_files import FoundFile, RemoteFileError, fetch, is_hidden, is_url, without_secrets
@@ -199,7 +199,7 @@ def read_file_comparisons(
             try:
                 comparisons = parse_comparisons(entry.value, source.format)
             except RecordError as error:
-                yield _rejected(error, entry, name, source)
+                yield unreadable(source.name, name, entry, error)
                 continue
             yield from ((f"{name}:{entry.line}", comparison) for comparison in comparisons)
 
@@ -235,7 +235,7 @@ def _document(entry: JsonLine, name: str, source: FilesSource) -> Document | Qua
         identity = optional_name(entry.value, "id") or f"{name}:{entry.line}"
         group = optional_name(entry.value, "group") or f"{source.name}/{identity}"
     except RecordError as error:
-        return _rejected(error, entry, name, source)
+        return unreadable(source.name, name, entry, error)
     return Document(f"{source.name}/{identity}", text, source.name, f"{name}:{entry.line}", group, source.license)
 
 
@@ -245,12 +245,6 @@ def _conversation(entry: JsonLine, name: str, source: ConversationFilesSource) -
         identity, group = optional_name(entry.value, "id"), optional_name(entry.value, "group")
         class_name = class_of(entry.value, source.class_key)
     except RecordError as error:
-        return _rejected(error, entry, name, source)
+        return unreadable(source.name, name, entry, error)
     origin = f"{name}:{entry.line}"
     return conversation_of(messages, layout, source.name, origin, identity=identity, group=group, class_name=class_name)
-
-
-def _rejected(error: RecordError, entry: JsonLine, name: str, source: FilesSource) -> QuarantinedRecord:
-    return QuarantinedRecord(
-        source.name, name, entry.line, error.reason, str(error), excerpt(canonical_json(entry.value))
-    )

@@ -20,6 +20,7 @@ from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import JsonLine, excerpt, parse_json_object
 from llmops_assets.data.named_sets import AnyHubSource, resolved
+from llmops_assets.data.quarantine import unreadable
 from llmops_assets.data.record_files import _text_of
 from llmops_assets.data.records import (
     Conversation,
@@ -97,7 +98,7 @@ def read_hub_documents(source: HubTextSource, base_dir: Path) -> Iterator[Docume
         try:
             text, group = parse_text(row.value, key=source.column), optional_name(row.value, "group")
         except RecordError as error:
-            yield _rejected(error, source, row)
+            yield unreadable(source.name, _place(source), row, error)
             continue
         identity, origin = f"{source.name}/{row.line}", f"{_place(source)}:{row.line}"
         yield Document(identity, text, source.name, origin, group or identity, source.license)
@@ -119,7 +120,7 @@ def read_hub_conversations(
             else:
                 layout, messages = "messages", messages_of(row.value[source.column], key=source.column)
         except RecordError as error:
-            yield _rejected(error, source, row)
+            yield unreadable(source.name, _place(source), row, error)
             continue
         origin = f"{_place(source)}:{row.line}"
         yield conversation_of(messages, layout, source.name, origin, group=group, class_name=class_name)
@@ -137,7 +138,7 @@ def read_hub_comparisons(
         try:
             comparisons = parse_comparisons(row.value, source.format)
         except RecordError as error:
-            yield _rejected(error, source, row)
+            yield unreadable(source.name, _place(source), row, error)
             continue
         yield from ((f"{_place(source)}:{row.line}", comparison) for comparison in comparisons)
 
@@ -152,7 +153,7 @@ def read_hub_eval_items(source: HubEvalSource, base_dir: Path) -> Iterator[EvalI
         try:
             item = parse_eval_item(row.value, source.format)
         except RecordError as error:
-            yield _rejected(error, source, row)
+            yield unreadable(source.name, _place(source), row, error)
             continue
         origin = f"{_place(source)}:{row.line}"
         yield replace(item, id=f"{source.name}/{item.id}", source=source.name, origin=origin)
@@ -160,11 +161,6 @@ def read_hub_eval_items(source: HubEvalSource, base_dir: Path) -> Iterator[EvalI
 
 def _place(source: HubSource) -> str:
     return f"{source.dataset}/{source.split}"
-
-
-def _rejected(error: RecordError, source: HubSource, row: JsonLine) -> QuarantinedRecord:
-    shown = excerpt(canonical_json(row.value))
-    return QuarantinedRecord(source.name, _place(source), row.line, error.reason, str(error), shown)
 
 
 def _rows(

@@ -14,9 +14,10 @@ from llmops_assets.data.formats.preferences import LAYOUTS as PREFERENCE_LAYOUTS
 from llmops_assets.data.formats.preferences import parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.thumbs import parse_thumb
-from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.jsonl import JsonLine
+from llmops_assets.data.quarantine import unreadable
 from llmops_assets.data.record_files import RECORD_SUFFIXES, kind_of, read_records
-from llmops_assets.data.records import QuarantinedRecord, RecordError, canonical_json
+from llmops_assets.data.records import QuarantinedRecord, RecordError
 from llmops_assets.errors import LlmopsError
 
 Kind = Literal["corpus", "sft", "thumbs", "preferences", "eval"]
@@ -112,9 +113,7 @@ def _parsed(report: FileReport, layout: str) -> Iterator[ParsedRecord | Quaranti
                 name, rows = parse(entry.value, layout)
                 named = _names(entry.value) if report.kind in ("corpus", "sft") else {}
             except RecordError as error:
-                shown = excerpt(canonical_json(entry.value))
-                origin = (report.path.stem, str(report.path), entry.line)
-                entry = QuarantinedRecord(*origin, error.reason, str(error), shown)
+                entry = unreadable(report.path.stem, str(report.path), entry, error)
             else:
                 report.layouts[name] += 1
                 yield ParsedRecord(entry.line, name, [{**named, **row} for row in rows])

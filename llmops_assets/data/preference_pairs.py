@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmops_assets.data.formats.preferences import Comparison
-from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import SpecialTokenGuard, comparison_key
-from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.quarantine import Quarantine, unwanted
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, row_hash
 from llmops_assets.data.source_specs import PreferenceSource, Sources
 from llmops_assets.data.sources import license_of, read_preference_source
@@ -161,6 +160,4 @@ def _key(pair: SourcedPair, better: str, worse: str) -> str:
 
 
 def _rejected(pair: SourcedPair, reason: Reason, detail: str) -> QuarantinedRecord:
-    file, _, line = pair.origin.rpartition(":")
-    shown = excerpt(pair.prompt[-1].content)
-    return QuarantinedRecord(pair.source, file, int(line), reason, detail, shown)
+    return unwanted(pair.source, pair.origin, reason, detail, pair.prompt[-1].content)

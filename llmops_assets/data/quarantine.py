@@ -6,12 +6,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmops_assets.data.jsonl import write_jsonl
-from llmops_assets.data.records import QuarantinedRecord, Reason
+from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
+from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError, canonical_json
 from llmops_assets.errors import LlmopsError
 
 _SHOWN = 5
 _IN_MEMORY = 1 << 20
+
+
+def unwanted(source: str, origin: str, reason: Reason, detail: str, shown: str) -> QuarantinedRecord:
+    """Return the entry of a well-formed record that is not wanted; `origin` is `file:line`, or a name alone."""
+    file, _, line = origin.rpartition(":")
+    name, number = (file, int(line)) if line.isdigit() else (origin, 0)
+    return QuarantinedRecord(source, name, number, reason, detail, excerpt(shown))
+
+
+def unreadable(source: str, origin_file: str, record: JsonLine, error: RecordError) -> QuarantinedRecord:
+    """Return the entry of a record that breaks a rule of its format."""
+    shown = excerpt(canonical_json(record.value))
+    return QuarantinedRecord(source, origin_file, record.line, error.reason, str(error), shown)
 
 
 class QuarantineLimitError(LlmopsError):

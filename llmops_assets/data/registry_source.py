@@ -20,6 +20,7 @@ from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.hub_source import hub_facts, pinned_hub, read_hub_rows
 from llmops_assets.data.jsonl import LONGEST_LINE, JsonLine, excerpt, raw_lines
 from llmops_assets.data.lakefs_files import is_lakefs, names_commit
+from llmops_assets.data.quarantine import unreadable
 from llmops_assets.data.record_files import kind_of, open_binary, readable
 from llmops_assets.data.records import (
     Conversation,
@@ -27,7 +28,6 @@ from llmops_assets.data.records import (
     QuarantinedRecord,
     Reason,
     RecordError,
-    canonical_json,
     row_hash,
 )
 from llmops_assets.data.registry.columns import Columns, check_purpose
@@ -132,7 +132,7 @@ def _parsed(
         try:
             found = parse(record.value, f"{name}:{record.line}")
         except RecordError as error:
-            yield rejected_row(source, name, record, error)
+            yield unreadable(source.name, name, record, error)
             continue
         yield from found
 
@@ -155,18 +155,13 @@ def registry_records(source: RegistrySource, base_dir: Path) -> Iterator[Row]:
             told = _told(record.value) if section == "sft_set" else {}
             yield name, JsonLine(record.line, told | value)
         except RecordError as error:
-            yield rejected_row(source, name, record, error)
+            yield unreadable(source.name, name, record, error)
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what a row says of itself beside its columns, where that is text: a registry has no column for it."""
     found = {key: row.get(key) for key in ("id", "group", "category", "class")}
     return {key: value for key, value in found.items() if isinstance(value, str) and value.strip()}
-
-
-def rejected_row(source: RegistrySource, name: str, row: JsonLine, error: RecordError) -> QuarantinedRecord:
-    """Return the quarantine entry of a row that is none of what its section reads."""
-    return QuarantinedRecord(source.name, name, row.line, error.reason, str(error), excerpt(canonical_json(row.value)))
 
 
 def _rows(place: FilesSource | HubSource, base_dir: Path, count: int | None) -> Iterator[Row]:

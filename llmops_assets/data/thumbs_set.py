@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.file_sources import find_files, records_of
 from llmops_assets.data.formats.thumbs import parse_thumb
-from llmops_assets.data.jsonl import JsonLine, excerpt, write_jsonl
+from llmops_assets.data.jsonl import JsonLine, write_jsonl
 from llmops_assets.data.normalize import SpecialTokenGuard
-from llmops_assets.data.quarantine import Quarantine
+from llmops_assets.data.quarantine import Quarantine, unreadable, unwanted
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
 from llmops_assets.data.registry_source import registry_records
 from llmops_assets.data.source_specs import RegistryThumbsSource, Sources, ThumbFilesSource, ThumbsSource
@@ -173,8 +173,7 @@ def _thumb(name: str, entry: JsonLine, source: AnyThumbs, guard: SpecialTokenGua
     try:
         _, messages, label = parse_thumb(entry.value, layout)
     except RecordError as error:
-        shown = excerpt(canonical_json(entry.value))
-        return QuarantinedRecord(source.name, name, entry.line, error.reason, str(error), shown)
+        return unreadable(source.name, name, entry, error)
     guarded = [Message(message.role, guard.neutralize(message.content)[0]) for message in messages]
     *prompt, answer = [message.to_row() for message in guarded]
     said = {"prompt": prompt, "completion": answer["content"], "label": label}
@@ -183,6 +182,5 @@ def _thumb(name: str, entry: JsonLine, source: AnyThumbs, guard: SpecialTokenGua
 
 def _refused(row: Row, reason: Reason, detail: str) -> QuarantinedRecord:
     """Return the quarantine entry of a well-formed thumb that is not wanted."""
-    file, _, line = row["origin"].rpartition(":")
     said = {name: row[name] for name in _SAID}
-    return QuarantinedRecord(row["source"], file, int(line), reason, detail, excerpt(canonical_json(said)))
+    return unwanted(row["source"], row["origin"], reason, detail, canonical_json(said))

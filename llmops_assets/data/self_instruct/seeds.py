@@ -7,9 +7,10 @@ from pathlib import Path
 from llmops_assets.data.file_sources import find_files, records_of
 from llmops_assets.data.formats.texts import optional_name
 from llmops_assets.data.generation.specs import SeedsSource
-from llmops_assets.data.jsonl import JsonLine, excerpt
+from llmops_assets.data.jsonl import JsonLine
 from llmops_assets.data.normalize import collapse_whitespace, comparison_key, normalize_text
-from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError, canonical_json
+from llmops_assets.data.quarantine import unreadable
+from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,7 @@ def read_seeds(source: SeedsSource, base_dir: Path) -> Iterator[Seed | Quarantin
                 first[key] = identity
                 yield Seed(identity, text)
             except RecordError as error:
-                shown = excerpt(canonical_json(entry.value))
-                yield QuarantinedRecord(source.name, name, entry.line, error.reason, str(error), shown)
+                yield unreadable(source.name, name, entry, error)
 
 
 def _instruction(entry: JsonLine) -> str:
