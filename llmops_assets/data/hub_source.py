@@ -21,7 +21,7 @@ from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import JsonLine, excerpt, parse_json_object
 from llmops_assets.data.named_sets import AnyHubSource, resolved
 from llmops_assets.data.quarantine import unreadable
-from llmops_assets.data.record_files import _text_of
+from llmops_assets.data.record_files import json_text_of
 from llmops_assets.data.records import (
     Conversation,
     Document,
@@ -206,7 +206,7 @@ def _is_of_bytes(kind: Any) -> bool:
 def _checked(row: Row, number: int, source: HubSource) -> JsonLine | QuarantinedRecord:
     """Return a row as the same row of a Parquet file is read: strictly, with dates and decimal numbers as texts."""
     try:
-        return JsonLine(number, parse_json_object(json.dumps(row, default=_text_of, ensure_ascii=False).encode()))
+        return JsonLine(number, parse_json_object(json.dumps(row, default=json_text_of, ensure_ascii=False).encode()))
     except RecordError as error:
         reason, detail = error.reason, str(error)
     except UnicodeEncodeError as error:

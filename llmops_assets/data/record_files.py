@@ -101,7 +101,7 @@ def _parquet_row(batch: Any, row: int, number: int, source: str, origin_file: st
     for name in batch.schema.names:
         try:
             value = batch.column(name)[row].as_py()
-            values[name] = json.loads(json.dumps(value, default=_text_of))
+            values[name] = json.loads(json.dumps(value, default=json_text_of))
         except (TypeError, ValueError, OverflowError) as error:
             detail = f"column {name!r}: {error}; leave it out of the file, or write it as text"
             return QuarantinedRecord(source, origin_file, number, Reason.WRONG_TYPE, detail, "")
@@ -112,7 +112,8 @@ def _parquet_row(batch: Any, row: int, number: int, source: str, origin_file: st
         return QuarantinedRecord(source, origin_file, number, reason, str(error), excerpt(repr(values)))
 
 
-def _text_of(value: object) -> str:
+def json_text_of(value: object) -> str:
+    """Return dates, times and decimal numbers as text; raises TypeError for what JSON lacks."""
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal):
         return str(value)
     raise TypeError(f"holds {type(value).__name__}, which JSON lacks")
