@@ -19,8 +19,8 @@ class Vocabulary:
     """The words of Python's language reference, drawn as often as they occur there; those that `word` matches."""
 
     def __init__(self, word: str = r"\w+") -> None:
-        from llmops_assets.data.python_topics import read_python_topics
-        from llmops_assets.data.source_specs import PythonTopicsSource
+        from llmops_assets.data.sources.python_topics import read_python_topics
+        from llmops_assets.data.sources.specs import PythonTopicsSource
 
         documents = read_python_topics(PythonTopicsSource(name="topics"))
         found = (match for document in documents for match in re.findall(r"\w+", document.text.lower()))

@@ -107,8 +107,8 @@ def make_workload(folder: Path, sizes: Sizes) -> Workload:
 
 
 def _documentation() -> Iterator[str]:
-    from llmops_assets.data.python_topics import read_python_topics
-    from llmops_assets.data.source_specs import PythonTopicsSource
+    from llmops_assets.data.sources.python_topics import read_python_topics
+    from llmops_assets.data.sources.specs import PythonTopicsSource
 
     return (document.text for document in read_python_topics(PythonTopicsSource(name="topics")))
 

@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llmops_assets.base_model import embedded_base_model_path
-from llmops_assets.data.cards import CardSpec
-from llmops_assets.data.eval_sets import EvalSetsSpec
+from llmops_assets.data.evals.eval_sets import EvalSetsSpec
 from llmops_assets.data.generation.specs import GroundedSpec, InstructionsSpec, LocalSpec
 from llmops_assets.data.licenses import LicensePolicy
-from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.source_specs import CorpusSource, SftSources, Sources
+from llmops_assets.data.sets.cards import CardSpec
+from llmops_assets.data.sets.preference_pairs import PairSourcesSpec
+from llmops_assets.data.sets.thumbs_set import ThumbsSetSpec
+from llmops_assets.data.sources.specs import CorpusSource, SftSources, Sources
 from llmops_assets.data.specs import CorpusSpec, SftSetSpec
-from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.data.tokens import find_tokenizer_file
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 import llmops_assets
-from llmops_assets.data.eval_sets import EvalSetsSpec
+from llmops_assets.data.evals.eval_sets import EvalSetsSpec
 from llmops_assets.data.generation.specs import (
     EndpointSpec,
     GroundedSpec,
@@ -18,8 +18,9 @@ from llmops_assets.data.generation.specs import (
     LocalSpec,
     SamplingSpec,
 )
-from llmops_assets.data.preference_pairs import PairSourcesSpec
-from llmops_assets.data.source_specs import (
+from llmops_assets.data.sets.preference_pairs import PairSourcesSpec
+from llmops_assets.data.sets.thumbs_set import ThumbsSetSpec
+from llmops_assets.data.sources.specs import (
     ConversationFilesSource,
     EvalFilesSource,
     ExtractedSource,
@@ -32,7 +33,6 @@ from llmops_assets.data.source_specs import (
     PythonTopicsSource,
     TextFilesSource,
 )
-from llmops_assets.data.thumbs_set import ThumbsSetSpec
 from llmops_assets.evaluation.specs import EvaluationSpec, GatePolicy
 from llmops_assets.feedback.specs import SimulatedRaterSpec
 from llmops_assets.recipe import (

@@ -55,7 +55,7 @@ def ours(documents: Path, out: Path, tokenizer: Path | None) -> Callable[[], Ans
     A document with many lines of boilerplate is dropped. Splitting and chunking, which `build_corpus` does besides,
     need the token counts.
     """
-    from llmops_assets.data.source_specs import TextFilesSource
+    from llmops_assets.data.sources.specs import TextFilesSource
     from llmops_assets.data.specs import CorpusSpec
 
     source = TextFilesSource(name="documents", pattern=str(documents))

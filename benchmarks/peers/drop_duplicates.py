@@ -39,7 +39,7 @@ def shingles(text: str) -> list[str]:
 
 
 def ours(texts: list[str], threshold: float) -> list[int]:
-    from llmops_assets.data.dedup import find_duplicates
+    from llmops_assets.data.duplicates.dedup import find_duplicates
 
     return [duplicate.index for duplicate in find_duplicates(texts, threshold)]
 

@@ -8,9 +8,9 @@ from llmops_assets.assets.licensing import licenses_behind, set_licenses
 from llmops_assets.assets.lineage import asset_key, latest_artifact, readable_errors
 from llmops_assets.assets.preference_set_files import read_rows
 from llmops_assets.assets.training_sets import TRAINING_SETS
-from llmops_assets.data.contamination import overlap
+from llmops_assets.data.evals.contamination import overlap
 from llmops_assets.data.licenses import LicensePolicy, denied
-from llmops_assets.data.size_guidance import GUIDANCE, size_remark
+from llmops_assets.data.sets.size_guidance import GUIDANCE, size_remark
 from llmops_assets.feedback.export import sealed_prompts_in
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore
@@ -96,7 +96,7 @@ def no_eval_leak_check(recipe: Recipe, asset: str) -> dg.AssetChecksDefinition:
     )
     def no_eval_leak(context: dg.AssetCheckExecutionContext, artifacts: ArtifactStore) -> dg.AssetCheckResult:
         # numpy is for those who build, not for the code location, which imports this module.
-        from llmops_assets.data.decontamination import EvalIndex, leaks_of_set
+        from llmops_assets.data.evals.decontamination import EvalIndex, leaks_of_set
 
         with readable_errors():
             training = latest_artifact(context.instance, artifacts, recipe.name, asset)

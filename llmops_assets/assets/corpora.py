@@ -9,10 +9,10 @@ from llmops_assets.assets.lineage import asset_key, materialized, readable_error
 from llmops_assets.assets.previews import counts_table, example_rows, histogram_table
 from llmops_assets.assets.set_pages import card_input, length_tables, set_page, sources_table
 from llmops_assets.assets.sources import SOURCE_FACTS, facts_metadata, facts_summary, source_keys
-from llmops_assets.data.card_facts import summarized_facts
-from llmops_assets.data.cards import write_card
-from llmops_assets.data.data_set import DataSetSummary
-from llmops_assets.data.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sets.card_facts import summarized_facts
+from llmops_assets.data.sets.cards import write_card
+from llmops_assets.data.sets.data_set import DataSetSummary
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.recipe import CorpusSection, Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot

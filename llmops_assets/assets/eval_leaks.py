@@ -16,7 +16,7 @@ def training_leaks(store: ArtifactStore, candidate: Artifact, eval_sets: Artifac
     Raises ArtifactMissing and CorruptArtifact for an ancestor or a set that cannot be read.
     """
     # numpy is for those who build, not for the code location, which imports this module.
-    from llmops_assets.data.decontamination import EvalIndex, leaks_of_set
+    from llmops_assets.data.evals.decontamination import EvalIndex, leaks_of_set
 
     index = EvalIndex.load(eval_sets.folder / ITEMS_FILE)
     rows: dict[str, int] = {}

@@ -8,8 +8,8 @@ from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import asset_key, latest_artifact, materialized, readable_errors
 from llmops_assets.assets.previews import as_json, counts_table, example_rows
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
-from llmops_assets.data.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
-from llmops_assets.data.sources_at_hand import SourcesAtHand
+from llmops_assets.data.evals.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir

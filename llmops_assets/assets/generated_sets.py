@@ -13,7 +13,7 @@ from llmops_assets.assets.previews import as_json, counts_table, example_rows, h
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
 from llmops_assets.data.generation.generated_set import ROWS_FILE, GeneratedSetSummary
 from llmops_assets.data.generation.specs import GenerationSpec, GroundedSpec, InstructionsSpec, LocalSpec
-from llmops_assets.data.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
 from llmops_assets.evaluation.data_generation import RESULT_FILE, DataGenerationJob, GroundedTask, SelfInstructTask
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore, BuildSlot

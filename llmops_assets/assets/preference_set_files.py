@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmops_assets.data.preference_pairs import (
+from llmops_assets.data.sets.preference_pairs import (
     PairIntake,
     PairSourcesSpec,
     SourcedPair,
@@ -123,7 +123,7 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 def _without_eval_items(selection: PairSelection, train: list[PreferencePair], eval_items: Path) -> PairSelection:
     # numpy is for those who build, not for the code location, which imports this module.
-    from llmops_assets.data.decontamination import EvalIndex, leaking_rows
+    from llmops_assets.data.evals.decontamination import EvalIndex, leaking_rows
 
     leaks = leaking_rows(dpo_rows(train), EvalIndex.load(eval_items))
     # The words that show a leak are the vote's text, which has no place beside its ids.

@@ -13,13 +13,13 @@ from llmops_assets.assets.preference_set_files import admitted_votes, read_data_
 from llmops_assets.assets.previews import as_json, counts_table, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
-from llmops_assets.data.card_facts import preference_facts
-from llmops_assets.data.cards import write_card
-from llmops_assets.data.preference_pairs import (
+from llmops_assets.data.records import row_hash
+from llmops_assets.data.sets.card_facts import preference_facts
+from llmops_assets.data.sets.cards import write_card
+from llmops_assets.data.sets.preference_pairs import (
     PairSourcesSpec,
 )
-from llmops_assets.data.records import row_hash
-from llmops_assets.data.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
 from llmops_assets.feedback.admission import admitted_pairs
 from llmops_assets.feedback.records import PairSelection
 from llmops_assets.feedback.specs import PreferenceSetSpec

@@ -4,11 +4,11 @@ import dagster as dg
 
 from llmops_assets.assets.previews import fenced, histogram_table
 from llmops_assets.assets.set_versions import changes_since_last
-from llmops_assets.data.card_facts import short_classes
-from llmops_assets.data.cards import CARD_FILE, CardSpec
-from llmops_assets.data.data_set import DataSetSummary
-from llmops_assets.data.mixing import source_mix
 from llmops_assets.data.records import row_hash
+from llmops_assets.data.sets.card_facts import short_classes
+from llmops_assets.data.sets.cards import CARD_FILE, CardSpec
+from llmops_assets.data.sets.data_set import DataSetSummary
+from llmops_assets.data.sets.mixing import source_mix
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore
 

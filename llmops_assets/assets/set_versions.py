@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from llmops_assets.assets.lineage import FINGERPRINT, NotMaterialized, asset_key, latest_artifact
-from llmops_assets.data.cards import CARD_FILE
-from llmops_assets.data.set_difference import difference_text, set_differences
+from llmops_assets.data.sets.cards import CARD_FILE
+from llmops_assets.data.sets.set_difference import difference_text, set_differences
 from llmops_assets.errors import LlmopsError
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import Artifact, ArtifactStore

@@ -10,11 +10,11 @@ from llmops_assets.assets.lineage import asset_key, latest_artifact, materialize
 from llmops_assets.assets.previews import as_json, example_rows
 from llmops_assets.assets.set_pages import card_input, set_page
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
-from llmops_assets.data.card_facts import summarized_facts
-from llmops_assets.data.cards import write_card
-from llmops_assets.data.sft_set import build_sft_set
-from llmops_assets.data.source_specs import ExtractedSource
-from llmops_assets.data.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sets.card_facts import summarized_facts
+from llmops_assets.data.sets.cards import write_card
+from llmops_assets.data.sets.sft_set import build_sft_set
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sources.specs import ExtractedSource
 from llmops_assets.data.specs import SftSetSpec
 from llmops_assets.recipe import MADE_BY_MODEL, Recipe, SftSection
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot

@@ -10,7 +10,7 @@ import dagster as dg
 from llmops_assets.assets.adapter_chain import adapter_ref, adapter_sha256
 from llmops_assets.assets.building import BuildRequest, Built, build_once
 from llmops_assets.assets.lineage import find_latest_artifact, latest_artifact
-from llmops_assets.data.preference_prompts import preference_prompts
+from llmops_assets.data.sets.preference_prompts import preference_prompts
 from llmops_assets.errors import LlmopsError
 from llmops_assets.evaluation.job import SamplingJob
 from llmops_assets.feedback.errors import UnsafeText

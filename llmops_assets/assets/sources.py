@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 
 from llmops_assets.assets.lineage import readable_errors
-from llmops_assets.data.remote_files import is_url, without_secrets
-from llmops_assets.data.source_specs import FilesSource, HubSource, RegistrySource, SourceSpec
-from llmops_assets.data.sources import ReadableSource
-from llmops_assets.data.sources_at_hand import SourcesAtHand, is_read
+from llmops_assets.data.sources.reading import ReadableSource
+from llmops_assets.data.sources.remote_files import is_url, without_secrets
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand, is_read
+from llmops_assets.data.sources.specs import FilesSource, HubSource, RegistrySource, SourceSpec
 from llmops_assets.recipe import Recipe
 from llmops_assets.settings import configs_dir
 

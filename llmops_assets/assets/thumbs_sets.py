@@ -8,10 +8,10 @@ from llmops_assets.assets.lineage import asset_key, materialized, readable_error
 from llmops_assets.assets.previews import counts_table
 from llmops_assets.assets.set_pages import card_input, set_page
 from llmops_assets.assets.sources import facts_metadata, facts_summary, source_keys
-from llmops_assets.data.card_facts import thumbs_facts
-from llmops_assets.data.cards import write_card
-from llmops_assets.data.sources_at_hand import SourcesAtHand
-from llmops_assets.data.thumbs_set import ThumbsSetSpec, build_thumbs_set
+from llmops_assets.data.sets.card_facts import thumbs_facts
+from llmops_assets.data.sets.cards import write_card
+from llmops_assets.data.sets.thumbs_set import ThumbsSetSpec, build_thumbs_set
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
 from llmops_assets.recipe import Recipe
 from llmops_assets.resources.artifacts import ArtifactStore, BuildSlot
 from llmops_assets.settings import configs_dir

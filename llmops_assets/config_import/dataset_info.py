@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops_assets.config_import.values import Unusable
-from llmops_assets.data.registry.entries import Entry, parsed_entries
+from llmops_assets.data.sources.registry.entries import Entry, parsed_entries
 
 _FILE = "dataset_info.json"
 

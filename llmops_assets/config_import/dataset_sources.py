@@ -10,9 +10,9 @@ from llmops_assets.config_import.places import Place, source_name
 from llmops_assets.config_import.row_files import is_lane_conversation, read_rows
 from llmops_assets.config_import.values import Unusable
 from llmops_assets.data.records import RecordError
-from llmops_assets.data.registry.columns import Columns, check_purpose, unread_keys
-from llmops_assets.data.registry.entries import ELSEWHERE, RegistryError
-from llmops_assets.data.registry.rows import AS_RECORD
+from llmops_assets.data.sources.registry.columns import Columns, check_purpose, unread_keys
+from llmops_assets.data.sources.registry.entries import ELSEWHERE, RegistryError
+from llmops_assets.data.sources.registry.rows import AS_RECORD
 
 # What a hub data set that no registry describes is taken for.
 _PLAIN: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ from llmops_assets.config_import.rules import PREFERENCES
 from llmops_assets.config_import.settings import Setting
 from llmops_assets.config_import.shared_keys import put_base_model, put_pairs, require_section
 from llmops_assets.config_import.values import Unusable, flag, integer, names, text
-from llmops_assets.data.registry.entries import RegistryError
+from llmops_assets.data.sources.registry.entries import RegistryError
 
 _ORDER = tuple(SECTIONS.values())
 

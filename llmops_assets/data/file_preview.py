@@ -6,12 +6,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from llmops_assets.data.code_files import LANGUAGES
 from llmops_assets.data.inspection import Kind, ParsedRecord, UnknownKind, read_parsed
-from llmops_assets.data.record_files import kind_of
 from llmops_assets.data.records import Document, QuarantinedRecord
-from llmops_assets.data.source_specs import TextFilesSource
-from llmops_assets.data.text_files import TEXT_SUFFIXES, read_text_file
+from llmops_assets.data.sources.code_files import LANGUAGES
+from llmops_assets.data.sources.record_files import kind_of
+from llmops_assets.data.sources.specs import TextFilesSource
+from llmops_assets.data.sources.text_files import TEXT_SUFFIXES, read_text_file
 
 _LONGEST = 1000
 _TEXTS = {".txt": "plain text", ".md": "Markdown"}

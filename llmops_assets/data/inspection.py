@@ -16,8 +16,8 @@ from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.thumbs import parse_thumb
 from llmops_assets.data.jsonl import JsonLine
 from llmops_assets.data.quarantine import unreadable
-from llmops_assets.data.record_files import RECORD_SUFFIXES, kind_of, read_records
 from llmops_assets.data.records import QuarantinedRecord, RecordError
+from llmops_assets.data.sources.record_files import RECORD_SUFFIXES, kind_of, read_records
 from llmops_assets.errors import LlmopsError
 
 Kind = Literal["corpus", "sft", "thumbs", "preferences", "eval"]

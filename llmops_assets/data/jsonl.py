@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError
-from llmops_assets.data.text_encodings import decoded
+from llmops_assets.data.sources.text_encodings import decoded
 
 LONGEST_LINE = 8 * 2**20
 _EXCERPT = 160

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from llmops_assets.data.language import checked_language
 from llmops_assets.data.phone_regions import checked_region
+from llmops_assets.data.quality.language import checked_language
 
 LanguageCode = Annotated[str, AfterValidator(checked_language)]
 PhoneRegion = Annotated[str, AfterValidator(checked_region)]

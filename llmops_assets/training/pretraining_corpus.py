@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmops_assets.data.docstrings import harvest_package, iter_source_files, render_api_doc
+from llmops_assets.data.sources.docstrings import harvest_package, iter_source_files, render_api_doc
 from llmops_assets.training.pretraining_sources import PackageFiles
 
 SHORTEST_DOCUMENT = 40

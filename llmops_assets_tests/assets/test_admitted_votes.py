@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from llmops_assets.assets.preference_set_files import admitted_votes
-from llmops_assets.data.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
-from llmops_assets.data.source_specs import EvalFilesSource
+from llmops_assets.data.evals.eval_sets import ITEMS_FILE, EvalSetsSpec, build_eval_sets
+from llmops_assets.data.sources.specs import EvalFilesSource
 from llmops_assets.feedback.records import Message, PairSelection, PreferencePair
 from llmops_assets.feedback.specs import PreferenceSetSpec
 

@@ -13,8 +13,8 @@ from dagster._core.loader import LoadingContextForTest
 
 from llmops_assets.assets.lineage import asset_key
 from llmops_assets.assets.sources import SOURCE_FACTS
-from llmops_assets.data.source_specs import TextFilesSource
-from llmops_assets.data.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
+from llmops_assets.data.sources.specs import TextFilesSource
 from llmops_assets.definitions import lane as lane_definitions
 from llmops_assets.recipe import load_recipe
 from llmops_assets.resources.defaults import default_resources

@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.planted import THRESHOLD, Vocabulary, copy_of, recall_and_precision
 from benchmarks.planted_corpus import LOW_QUALITY, Corpus, Kind, make_corpus
-from llmops_assets.data.dedup import find_duplicates
-from llmops_assets.data.filters import verdicts
+from llmops_assets.data.duplicates.dedup import find_duplicates
+from llmops_assets.data.duplicates.word_batches import words_in
 from llmops_assets.data.normalize import comparison_key, normalize_text
+from llmops_assets.data.quality.filters import verdicts
 from llmops_assets.data.specs import QualitySpec
-from llmops_assets.data.word_batches import words_in
 
 # An original 0 with the copies 1 and 2, and an original 5 with the copy 7.
 _ORIGINAL_OF = {1: 0, 2: 0, 7: 5}

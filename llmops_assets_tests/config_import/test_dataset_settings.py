@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmops_assets.data.file_sources import read_file_conversations
 from llmops_assets.data.records import Conversation
-from llmops_assets.data.source_specs import ConversationFilesSource
+from llmops_assets.data.sources.file_sources import read_file_conversations
+from llmops_assets.data.sources.specs import ConversationFilesSource
 from llmops_assets_tests.config_import.conftest import Desk
 
 Make = Callable[..., dict[str, Any]]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from llmops_assets.data.file_sources import read_file_conversations
-from llmops_assets.data.preference_pairs import read_pairs
 from llmops_assets.data.records import Conversation
-from llmops_assets.data.source_specs import ConversationFilesSource, HubConversationsSource, HubPreferencesSource
+from llmops_assets.data.sets.preference_pairs import read_pairs
+from llmops_assets.data.sources.file_sources import read_file_conversations
+from llmops_assets.data.sources.specs import ConversationFilesSource, HubConversationsSource, HubPreferencesSource
 from llmops_assets_tests.config_import.conftest import REGISTRY, Desk
 
 Make = Callable[..., dict[str, Any]]

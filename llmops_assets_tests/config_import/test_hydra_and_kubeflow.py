@@ -8,9 +8,9 @@ import pytest
 from llmops_assets.config_import.hydra_keys import HYDRA
 from llmops_assets.config_import.kubeflow_keys import KUBEFLOW
 from llmops_assets.config_import.rules import Only, Refused, Unneeded
-from llmops_assets.data.file_sources import read_file_conversations
 from llmops_assets.data.records import Conversation
-from llmops_assets.data.source_specs import ConversationFilesSource
+from llmops_assets.data.sources.file_sources import read_file_conversations
+from llmops_assets.data.sources.specs import ConversationFilesSource
 from llmops_assets_tests.config_import.conftest import Desk
 
 WORKSHOP: dict[str, Any] = {

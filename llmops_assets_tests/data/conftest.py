@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llmops_assets.data.corpus.building import build_corpus
-from llmops_assets.data.source_specs import ConversationFilesSource, PythonTopicsSource, TextFilesSource
+from llmops_assets.data.sources.specs import ConversationFilesSource, PythonTopicsSource, TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter
 

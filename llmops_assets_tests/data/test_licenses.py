@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from llmops_assets.data.licenses import LicensePolicy, checked_license, denied, union
-from llmops_assets.data.named_sets import NAMED_SETS
-from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.sources.named_sets import NAMED_SETS
+from llmops_assets.data.sources.specs import TextFilesSource
 
 
 @pytest.mark.parametrize(

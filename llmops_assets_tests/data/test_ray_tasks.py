@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 import ray
 from llmops_assets.data.corpus.building import build_corpus
-from llmops_assets.data.source_specs import PythonTopicsSource
+from llmops_assets.data.sources.specs import PythonTopicsSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.workers import workers_named
 tokenizer, out = map(Path, sys.argv[1:])

@@ -7,8 +7,8 @@ import pytest
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from pydantic import ValidationError
 
-from llmops_assets.data.language import LANGUAGES
 from llmops_assets.data.phone_regions import PHONE_REGIONS
+from llmops_assets.data.quality.language import LANGUAGES
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.recipe import CorpusSection
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from llmops_assets.data.corpus.building import build_corpus
-from llmops_assets.data.source_specs import PythonTopicsSource, TextFilesSource
+from llmops_assets.data.sources.specs import PythonTopicsSource, TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.workers import Processes, ThisProcess, UnknownWorkersError, Workers, WorkersLost, workers_named
 

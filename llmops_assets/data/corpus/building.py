@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_assets.data.contained_runs import CONTAINED_SHARE, RUN_WORDS
 from llmops_assets.data.corpus.balance import beyond_limit, token_limits
 from llmops_assets.data.corpus.chunks import Chunking
 from llmops_assets.data.corpus.documents import Documents, batches
@@ -15,14 +14,15 @@ from llmops_assets.data.corpus.leaks import leaking
 from llmops_assets.data.corpus.rows import Rows, write_files
 from llmops_assets.data.corpus.screening import Screened, Screening
 from llmops_assets.data.corpus.splitting import contained, heldout, units
-from llmops_assets.data.data_set import DataSetFiles, DataSetSummary
-from llmops_assets.data.decontamination import EvalIndex
-from llmops_assets.data.dedup import compare
+from llmops_assets.data.duplicates.contained_runs import CONTAINED_SHARE, RUN_WORDS
+from llmops_assets.data.duplicates.dedup import compare
+from llmops_assets.data.evals.decontamination import EvalIndex
 from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Reason
-from llmops_assets.data.source_specs import CorpusSource
-from llmops_assets.data.sources import license_of, read_corpus_source, source_hash
+from llmops_assets.data.sets.data_set import DataSetFiles, DataSetSummary
+from llmops_assets.data.sources.reading import license_of, read_corpus_source, source_hash
+from llmops_assets.data.sources.specs import CorpusSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter, token_histogram, tokens_per_row
 from llmops_assets.data.workers import ThisProcess, Workers

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_assets.data.bands import BandFiles
 from llmops_assets.data.corpus.rejection import rejected
 from llmops_assets.data.corpus.screening import Screened
 from llmops_assets.data.corpus.spool import Spool
+from llmops_assets.data.duplicates.bands import BandFiles
+from llmops_assets.data.duplicates.shingles import Hashes
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason
-from llmops_assets.data.shingles import Hashes
 
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_RECORDS = 4096

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops_assets.data.corpus.documents import Documents
-from llmops_assets.data.decontamination import EvalIndex, Leak
+from llmops_assets.data.evals.decontamination import EvalIndex, Leak
 from llmops_assets.data.workers import Workers
 
 _BATCH_BYTES = 1 << 20

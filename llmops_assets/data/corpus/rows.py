@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from llmops_assets.data.corpus.chunks import Chunking
 from llmops_assets.data.corpus.documents import Documents
 from llmops_assets.data.corpus.spool import Spool
-from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.jsonl import write_lines
+from llmops_assets.data.sets.data_set import DataSetFiles
 from llmops_assets.data.workers import Workers
 
 _BATCH_BYTES = 1 << 20

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmops_assets.data.corpus.rejection import rejected
-from llmops_assets.data.dedup import SHINGLE_WORDS, band_rows
-from llmops_assets.data.filters import verdicts
-from llmops_assets.data.language import language_of
-from llmops_assets.data.minhash import BINS, band_keys
+from llmops_assets.data.duplicates.dedup import SHINGLE_WORDS, band_rows
+from llmops_assets.data.duplicates.minhash import BINS, band_keys
+from llmops_assets.data.duplicates.shingles import Hashes, shingled
+from llmops_assets.data.duplicates.word_batches import batches_of_words
 from llmops_assets.data.normalize import SpecialTokenGuard
-from llmops_assets.data.pii import Masker
+from llmops_assets.data.quality.filters import verdicts
+from llmops_assets.data.quality.language import language_of
+from llmops_assets.data.quality.pii import Masker
 from llmops_assets.data.records import Document, QuarantinedRecord, Reason
-from llmops_assets.data.shingles import Hashes, shingled
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.splits import draw
-from llmops_assets.data.word_batches import batches_of_words
 
 
 @dataclass

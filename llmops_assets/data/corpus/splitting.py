@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_assets.data.contained_runs import Runs
 from llmops_assets.data.corpus.documents import Documents
-from llmops_assets.data.dedup import joined
-from llmops_assets.data.shingles import Hashes
+from llmops_assets.data.duplicates.contained_runs import Runs
+from llmops_assets.data.duplicates.dedup import joined
+from llmops_assets.data.duplicates.shingles import Hashes
 from llmops_assets.data.splits import heldout_units
 from llmops_assets.data.workers import Workers
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from llmops_assets.data.licenses import UNKNOWN, License
-from llmops_assets.data.source_specs import FilesSource
+from llmops_assets.data.sources.specs import FilesSource
 
 # Words of tasks that a language model cannot do, or that ask for what a text cannot hold (Wang et al. 2022).
 _ENGLISH_WORDS = (

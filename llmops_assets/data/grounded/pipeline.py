@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmops_assets.data.chunking import chunk
-from llmops_assets.data.data_set import DataSetFiles
 from llmops_assets.data.generation.asking import Asker
 from llmops_assets.data.generation.generated_set import (
     GeneratedSetSummary,
@@ -30,6 +29,7 @@ from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason
 from llmops_assets.data.self_instruct.instruction_pool import folded_words
 from llmops_assets.data.self_instruct.parsing import yes_or_no
+from llmops_assets.data.sets.data_set import DataSetFiles
 from llmops_assets.data.splits import draw, pick
 from llmops_assets.data.tokens import TokenCounter
 

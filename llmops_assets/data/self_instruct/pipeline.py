@@ -29,13 +29,13 @@ from llmops_assets.data.jsonl import excerpt
 from llmops_assets.data.normalize import normalize_text
 from llmops_assets.data.quarantine import Quarantine
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason
-from llmops_assets.data.remote_files import without_secrets
 from llmops_assets.data.self_instruct import prompts
 from llmops_assets.data.self_instruct.instance_filters import sift
 from llmops_assets.data.self_instruct.instruction_filters import reason_to_reject
 from llmops_assets.data.self_instruct.instruction_pool import InstructionPool, Nearest, PoolEntry, folded_words
 from llmops_assets.data.self_instruct.parsing import Instance, instances_of, numbered_items, yes_or_no
 from llmops_assets.data.self_instruct.seeds import Seed, read_seeds
+from llmops_assets.data.sources.remote_files import without_secrets
 from llmops_assets.data.splits import draw, pick
 from llmops_assets.errors import LlmopsError
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmops_assets.data.file_sources import find_files, records_of
 from llmops_assets.data.formats.texts import optional_name
 from llmops_assets.data.generation.specs import SeedsSource
 from llmops_assets.data.jsonl import JsonLine
 from llmops_assets.data.normalize import collapse_whitespace, comparison_key, normalize_text
 from llmops_assets.data.quarantine import unreadable
 from llmops_assets.data.records import QuarantinedRecord, Reason, RecordError
+from llmops_assets.data.sources.file_sources import find_files, records_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from llmops_assets.data.contamination import overlap
 from llmops_assets.data.corpus.building import EmptyCorpusError, build_corpus
-from llmops_assets.data.file_sources import MissingSourceError
+from llmops_assets.data.evals.contamination import overlap
 from llmops_assets.data.quarantine import QuarantineLimitError
-from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.sources.file_sources import MissingSourceError
+from llmops_assets.data.sources.specs import TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter
 

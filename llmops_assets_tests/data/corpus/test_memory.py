@@ -14,7 +14,7 @@ BUILD = """
 import resource, sys
 from pathlib import Path
 from llmops_assets.data.corpus.building import build_corpus
-from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.sources.specs import TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
 tokenizer, folder = map(Path, sys.argv[1:3])
 spec = CorpusSpec(heldout_share=0.01, min_words=5, max_repetition=1)

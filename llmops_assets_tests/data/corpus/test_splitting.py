@@ -2,8 +2,8 @@ import tracemalloc
 
 import numpy as np
 
-from llmops_assets.data.contained_runs import Runs
 from llmops_assets.data.corpus.splitting import heldout, units
+from llmops_assets.data.duplicates.contained_runs import Runs
 
 
 def test_documents_of_a_group_and_those_that_are_alike_are_one_unit() -> None:

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from llmops_assets.data.bands import BandArray
 from llmops_assets.data.corpus.building import EmptyCorpusError, build_corpus
-from llmops_assets.data.data_set import DataSetSummary
-from llmops_assets.data.dedup import SHINGLE_WORDS, band_rows, compare
+from llmops_assets.data.duplicates.bands import BandArray
+from llmops_assets.data.duplicates.dedup import SHINGLE_WORDS, band_rows, compare
+from llmops_assets.data.duplicates.minhash import band_keys
+from llmops_assets.data.duplicates.shingles import shingle_hashes
 from llmops_assets.data.formats.eval_items import EvalItem
 from llmops_assets.data.jsonl import write_jsonl
-from llmops_assets.data.minhash import band_keys
 from llmops_assets.data.records import Message
-from llmops_assets.data.shingles import shingle_hashes
-from llmops_assets.data.source_specs import TextFilesSource
+from llmops_assets.data.sets.data_set import DataSetSummary
+from llmops_assets.data.sources.specs import TextFilesSource
 from llmops_assets.data.specs import CorpusSpec
 from llmops_assets.data.tokens import TokenCounter
 from llmops_assets.data.workers import Processes, ThisProcess, Workers

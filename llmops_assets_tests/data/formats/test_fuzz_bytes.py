@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmops_assets.data.jsonl import JsonLine, read_json_lines
-from llmops_assets.data.record_files import UnreadableFileError, read_records
 from llmops_assets.data.records import Document, QuarantinedRecord
-from llmops_assets.data.source_specs import TextFilesSource
-from llmops_assets.data.text_files import read_text_file
-from llmops_assets_tests.data.test_web_pages import FRAGMENTS, PAGE
+from llmops_assets.data.sources.record_files import UnreadableFileError, read_records
+from llmops_assets.data.sources.specs import TextFilesSource
+from llmops_assets.data.sources.text_files import read_text_file
+from llmops_assets_tests.data.sources.test_web_pages import FRAGMENTS, PAGE
 
 CODE = '# -*- coding: utf-8 -*-\n"""A module."""\n\n\ndef ü(x: int) -> int:\n\treturn x + 1  # eins\r\n'
 MARKDOWN = "# Title\n\nWords of *some* text: \U0001f389 \u6f22\u5b57.\n\n```python\nprint(1)\n```\n"
