@@ -232,10 +232,7 @@ class Conversation:
     class_name: str | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """Return the conversation as a row of train.jsonl or heldout.jsonl; its class is empty where it has none.
-
-        Of a key that is missing or null in one of the files, `datasets` knows no type, and refuses the other file.
-        """
+        """Return the conversation as a row of train.jsonl or heldout.jsonl, without a class where it has none."""
         return {
             "id": self.id,
             "messages": [message.to_row() for message in self.messages],
@@ -244,7 +241,7 @@ class Conversation:
             "group": self.group,
             "generator": self.generator,
             "spans": [span.to_row() if span else None for span in self.spans],
-            "class": self.class_name or "",
+            **({"class": self.class_name} if self.class_name is not None else {}),
         }
 
 

@@ -15,6 +15,25 @@ from llmops_assets.data.sources.remote_files import is_url, without_secrets
 from llmops_assets.data.sources.sources_at_hand import SourcesAtHand
 from llmops_assets.data.sources.specs import FilesSource, HubSource, RegistrySource, SourceSpec
 
+
+def _columns(type: str, *names: str) -> list[dict[str, object]]:
+    return [{"name": name, "dtype": type} for name in names]
+
+
+# `datasets` tells types by the first file alone, which may have no class, no weight and no span where the other has.
+_SFT_FEATURES = [
+    *_columns("string", "id", "source", "origin", "group", "generator", "class"),
+    *_columns("int64", "tokens"),
+    {"name": "messages", "list": [*_columns("string", "role", "content"), *_columns("int64", "weight")]},
+    {
+        "name": "spans",
+        "list": [
+            *_columns("string", "document_id", "source_sha256"),
+            *_columns("int64", "start", "end"),
+            *_columns("bool", "whitespace_normalised"),
+        ],
+    },
+]
 _PARAPHRASES = "Comparison is of words: a paraphrase or a translation is not found."
 
 
@@ -68,6 +87,7 @@ def summarized_facts(
         licenses=summary.licenses,
         tables=tables,
         gaps=[*gaps, _PARAPHRASES],
+        features=_SFT_FEATURES if asset == "sft_set" else (),
     )
 
 

@@ -45,7 +45,8 @@ class CardSpec(BaseModel):
 class CardFacts:
     """What a build knows of its set. Tables are rows of cells under the names of their columns; all are shown.
 
-    `splits` has (file, rows, tokens or None) by the hub's name of the split, `licenses` SPDX expressions by source.
+    `splits` has (file, rows, tokens or None) by the hub's name of the split, `licenses` SPDX expressions by source, and
+    `features` the types of columns as the hub's `dataset_info` has them, where files may lack a column or hold nulls.
     """
 
     name: str
@@ -54,6 +55,7 @@ class CardFacts:
     licenses: Mapping[str, str]
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     gaps: Sequence[str] = ()
+    features: Sequence[Mapping[str, object]] = ()
 
 
 def write_card(folder: Path, facts: CardFacts, stated: CardSpec) -> None:
@@ -76,6 +78,8 @@ def card_text(facts: CardFacts, stated: CardSpec) -> str:
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "n>1M")],
         configs=[{"config_name": "default", "data_files": data_files}],
     )
+    if facts.features:
+        front["dataset_info"] = {"features": [dict(feature) for feature in facts.features]}
     return f"---\n{front.to_yaml()}\n---\n\n{card_body(facts, stated)}"
 
 

@@ -77,10 +77,8 @@ def build_sft_set(
     left_out = [*sides.not_drawn, *(conversation for conversation in sides.train if conversation.id not in joined)]
     intake.not_drawn.update(conversation.source for conversation in left_out)
     held_out = [(conversation, 1) for conversation in sides.heldout]
-    # Where one turn has a weight all have one, or `datasets` refuses the file whose turns have another shape.
-    weighted = any(not turn.trained for c, _ in (*mixed.rows, *held_out) for turn in c.messages)
-    write_jsonl(files.train, _rows(mixed.rows, intake, weighted))
-    write_jsonl(files.heldout, _rows(held_out, intake, weighted))
+    write_jsonl(files.train, _rows(mixed.rows, intake))
+    write_jsonl(files.heldout, _rows(held_out, intake))
     hashes = {source.name: _hash(source, corpus_dir, base_dir, generated or {}) for source in sources}
     shares = asked_shares(sources)
     statistics = conversation_statistics(
@@ -105,17 +103,10 @@ def _mixed(
     return Mix([(c, 1) for c in pick(train, spec.max_examples, spec.seed, key=lambda c: c.id)], "max_examples")
 
 
-def _rows(
-    rows: Sequence[tuple[Conversation, int]], intake: ConversationIntake, weighted: bool
-) -> Iterator[dict[str, Any]]:
+def _rows(rows: Sequence[tuple[Conversation, int]], intake: ConversationIntake) -> Iterator[dict[str, Any]]:
     """Yield rows of a split; further copies of a conversation have ids of their own."""
     for conversation, copy in rows:
         row = {**conversation.to_row(), "tokens": intake.tokens[conversation.id]}
-        if weighted:
-            row["messages"] = [
-                {**turn.to_row(), "weight": int(turn.trained)} if turn.role == "assistant" else turn.to_row()
-                for turn in conversation.messages
-            ]
         yield row if copy == 1 else {**row, "id": f"{conversation.id}#{copy}"}
 
 

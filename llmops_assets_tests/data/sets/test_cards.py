@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from llmops_assets.data.records import Conversation, Message, Span
 from llmops_assets.data.sets.card_facts import preference_facts, summarized_facts, thumbs_facts
 from llmops_assets.data.sets.cards import CARD_FILE, CardFacts, CardSpec, card_text, inline, write_card
 from llmops_assets.data.sets.data_set import DataSetSummary
@@ -70,6 +71,20 @@ def test_the_hub_loads_a_set_whose_sides_do_not_say_the_same_of_their_rows(
     write_card(tmp_path / "out", facts, STATED)
     loaded = load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     assert "one" in set(loaded["test"]["group"]) and "one" not in set(loaded["train"]["group"])
+
+
+def test_the_hub_loads_a_set_of_which_one_side_alone_has_extracted_answers(built: Any) -> None:
+    from datasets import load_dataset
+
+    folder, spec, at_hand, summary = built
+    write_card(folder / "out", summarized_facts("lane", "sft_set", spec, at_hand, summary), STATED)
+    span = Span("topics/if", 3, 9, "0" * 64, False)
+    turns = (Message("user", "What?"), Message("assistant", "Where?"))
+    extracted = Conversation("x", turns, "docs", "docs", "x", "extractive", (span,), "extracted")
+    with (folder / "out" / "heldout.jsonl").open("a") as stream:
+        stream.write(json.dumps(extracted.to_row() | {"tokens": 9}) + "\n")
+    loaded = load_dataset(str(folder / "out"), cache_dir=str(folder / "cache"))
+    assert loaded["test"][-1]["spans"] == [span.to_row()] and loaded["train"][0]["spans"] == [None]
 
 
 def test_counts_of_a_card_add_up_to_what_was_read(built: Any) -> None:
