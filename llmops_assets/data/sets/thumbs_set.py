@@ -13,7 +13,8 @@ from llmops_assets.data.normalize import SpecialTokenGuard
 from llmops_assets.data.quarantine import Quarantine, unreadable, unwanted
 from llmops_assets.data.records import Message, QuarantinedRecord, Reason, RecordError, canonical_json, row_hash
 from llmops_assets.data.sets.data_set import DataSetFiles
-from llmops_assets.data.sources.file_sources import find_files, records_of
+from llmops_assets.data.sources.file_sources import file_entries
+from llmops_assets.data.sources.parsing import PlacedRow
 from llmops_assets.data.sources.registry_source import registry_records
 from llmops_assets.data.sources.specs import RegistryThumbsSource, Sources, ThumbFilesSource, ThumbsSource
 from llmops_assets.data.splits import Sample
@@ -137,13 +138,9 @@ def _usable(source: AnyThumbs, base_dir: Path, guard: SpecialTokenGuard, quarant
             yield found
 
 
-def _records(source: AnyThumbs, base_dir: Path) -> Iterator[tuple[str, JsonLine] | QuarantinedRecord]:
-    if isinstance(source, RegistryThumbsSource):
-        yield from registry_records(source, base_dir)
-        return
-    for path, name in find_files(source, base_dir):
-        for entry in records_of(path, name, source):
-            yield (name, entry) if isinstance(entry, JsonLine) else entry
+def _records(source: AnyThumbs, base_dir: Path) -> Iterator[PlacedRow]:
+    is_registry = isinstance(source, RegistryThumbsSource)
+    return registry_records(source, base_dir) if is_registry else file_entries(source, base_dir)
 
 
 def _source_counts(name: str, rows: Iterable[Row], quarantine: Quarantine, not_drawn: int) -> dict[str, int]:

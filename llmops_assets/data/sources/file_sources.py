@@ -1,10 +1,10 @@
 """Files, local ones and those behind a URL, as sources of documents, conversations and preference pairs."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
@@ -22,6 +22,7 @@ from llmops_assets.data.records import (
 )
 from llmops_assets.data.sources.content_hashes import file_hashes
 from llmops_assets.data.sources.lakefs_files import at_commit, fetch_lakefs, is_lakefs
+from llmops_assets.data.sources.parsing import PlacedRow, parsed
 from llmops_assets.data.sources.record_files import COMPRESSIONS, RECORD_SUFFIXES, kind_of, read_records
 from llmops_assets.data.sources.remote_files import (
     FoundFile,
@@ -175,9 +176,24 @@ def read_file_conversations(
 
     Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
+
+    def parse(value: Mapping[str, Any], origin: str) -> list[Conversation]:
+        layout, messages = parse_conversation(value, source.format)
+        identity, group = optional_name(value, "id"), optional_name(value, "group")
+        named = {"identity": identity, "group": group, "class_name": class_of(value, source.class_key)}
+        return [conversation_of(messages, layout, source.name, origin, **named)]
+
+    return parsed(source.name, file_entries(source, base_dir), parse)
+
+
+def file_entries(source: FilesSource, base_dir: Path) -> Iterator[PlacedRow]:
+    """Yield the records of all files of a source with the name of their file.
+
+    Raises MissingSourceError for a file that holds no records, and UnreadableFileError for a broken one.
+    """
     for path, name in find_files(source, base_dir):
         for entry in records_of(path, name, source):
-            yield _conversation(entry, name, source) if isinstance(entry, JsonLine) else entry
+            yield entry if isinstance(entry, QuarantinedRecord) else (name, entry)
 
 
 def records_of(
@@ -203,17 +219,11 @@ def read_file_comparisons(
 
     Raises MissingSourceError for a file of another kind, and UnreadableFileError for a broken one.
     """
-    for path, name in find_files(source, base_dir):
-        for entry in records_of(path, name, source):
-            if isinstance(entry, QuarantinedRecord):
-                yield entry
-                continue
-            try:
-                comparisons = parse_comparisons(entry.value, source.format)
-            except RecordError as error:
-                yield unreadable(source.name, name, entry, error)
-                continue
-            yield from ((f"{name}:{entry.line}", comparison) for comparison in comparisons)
+
+    def parse(value: Mapping[str, Any], origin: str) -> list[tuple[str, Comparison]]:
+        return [(origin, comparison) for comparison in parse_comparisons(value, source.format)]
+
+    return parsed(source.name, file_entries(source, base_dir), parse)
 
 
 def conversation_of(
@@ -249,14 +259,3 @@ def _document(entry: JsonLine, name: str, source: FilesSource) -> Document | Qua
     except RecordError as error:
         return unreadable(source.name, name, entry, error)
     return Document(f"{source.name}/{identity}", text, source.name, f"{name}:{entry.line}", group, source.license)
-
-
-def _conversation(entry: JsonLine, name: str, source: ConversationFilesSource) -> Conversation | QuarantinedRecord:
-    try:
-        layout, messages = parse_conversation(entry.value, source.format)
-        identity, group = optional_name(entry.value, "id"), optional_name(entry.value, "group")
-        class_name = class_of(entry.value, source.class_key)
-    except RecordError as error:
-        return unreadable(source.name, name, entry, error)
-    origin = f"{name}:{entry.line}"
-    return conversation_of(messages, layout, source.name, origin, identity=identity, group=group, class_name=class_name)

@@ -17,7 +17,6 @@ from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
 from llmops_assets.data.formats.texts import class_of, optional_name, parse_text
 from llmops_assets.data.formats.turns import messages_of
 from llmops_assets.data.jsonl import JsonLine, excerpt, parse_json_object
-from llmops_assets.data.quarantine import unreadable
 from llmops_assets.data.records import (
     Conversation,
     Document,
@@ -30,6 +29,7 @@ from llmops_assets.data.records import (
 from llmops_assets.data.sources.content_hashes import file_hashes
 from llmops_assets.data.sources.file_sources import MissingSourceError, conversation_of
 from llmops_assets.data.sources.named_sets import AnyHubSource, resolved
+from llmops_assets.data.sources.parsing import PlacedRow, parsed
 from llmops_assets.data.sources.record_files import json_text_of
 from llmops_assets.data.sources.source_facts import SourceFacts
 from llmops_assets.data.sources.specs import (
@@ -81,27 +81,23 @@ def hub_facts(source: HubSource, base_dir: Path) -> SourceFacts:
     )
 
 
-def read_hub_rows(source: HubSource, base_dir: Path) -> Iterator[JsonLine | QuarantinedRecord]:
-    """Yield the rows of a data set with their 1-based number, checked as those of files are.
+def read_hub_rows(source: HubSource, base_dir: Path) -> Iterator[PlacedRow]:
+    """Yield the rows of a data set with their place and 1-based number, checked as those of files are.
 
     Columns of pictures, sounds and other bytes are left out. Raises MissingSourceError.
     """
-    return _rows(resolved(source), base_dir, None)
+    return _entries(resolved(source), base_dir, None)
 
 
 def read_hub_documents(source: HubTextSource, base_dir: Path) -> Iterator[Document | QuarantinedRecord]:
     """Yield the texts in `source.column`."""
-    for row in _rows(source, base_dir, source.column):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        try:
-            text, group = parse_text(row.value, key=source.column), optional_name(row.value, "group")
-        except RecordError as error:
-            yield unreadable(source.name, _place(source), row, error)
-            continue
-        identity, origin = f"{source.name}/{row.line}", f"{_place(source)}:{row.line}"
-        yield Document(identity, text, source.name, origin, group or identity, source.license)
+
+    def parse(value: Row, origin: str) -> list[Document]:
+        text, group = parse_text(value, key=source.column), optional_name(value, "group")
+        identity = f"{source.name}/{origin.rpartition(':')[2]}"
+        return [Document(identity, text, source.name, origin, group or identity, source.license)]
+
+    return parsed(source.name, _entries(source, base_dir, source.column), parse)
 
 
 def read_hub_conversations(
@@ -109,21 +105,16 @@ def read_hub_conversations(
 ) -> Iterator[Conversation | QuarantinedRecord]:
     """Yield the conversations in `source.column`, a list of turns, or in whole rows of the layout `source.format`."""
     source = resolved(source)
-    for row in _rows(source, base_dir, source.column, source.class_key):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        try:
-            class_name, group = class_of(row.value, source.class_key), optional_name(row.value, "group")
-            if source.column is None:
-                layout, messages = parse_conversation(row.value, source.format)
-            else:
-                layout, messages = "messages", messages_of(row.value[source.column], key=source.column)
-        except RecordError as error:
-            yield unreadable(source.name, _place(source), row, error)
-            continue
-        origin = f"{_place(source)}:{row.line}"
-        yield conversation_of(messages, layout, source.name, origin, group=group, class_name=class_name)
+
+    def parse(value: Row, origin: str) -> list[Conversation]:
+        class_name, group = class_of(value, source.class_key), optional_name(value, "group")
+        if source.column is None:
+            layout, messages = parse_conversation(value, source.format)
+        else:
+            layout, messages = "messages", messages_of(value[source.column], key=source.column)
+        return [conversation_of(messages, layout, source.name, origin, group=group, class_name=class_name)]
+
+    return parsed(source.name, _entries(source, base_dir, source.column, source.class_key), parse)
 
 
 def read_hub_comparisons(
@@ -131,32 +122,27 @@ def read_hub_comparisons(
 ) -> Iterator[tuple[str, Comparison] | QuarantinedRecord]:
     """Yield (origin, preference) of the rows."""
     source = resolved(source)
-    for row in _rows(source, base_dir, None):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        try:
-            comparisons = parse_comparisons(row.value, source.format)
-        except RecordError as error:
-            yield unreadable(source.name, _place(source), row, error)
-            continue
-        yield from ((f"{_place(source)}:{row.line}", comparison) for comparison in comparisons)
+
+    def parse(value: Row, origin: str) -> list[tuple[str, Comparison]]:
+        return [(origin, comparison) for comparison in parse_comparisons(value, source.format)]
+
+    return parsed(source.name, _entries(source, base_dir, None), parse)
 
 
 def read_hub_eval_items(source: HubEvalSource, base_dir: Path) -> Iterator[EvalItem | QuarantinedRecord]:
     """Yield the eval items of the rows."""
     source = resolved(source)
-    for row in _rows(source, base_dir, None):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        try:
-            item = parse_eval_item(row.value, source.format)
-        except RecordError as error:
-            yield unreadable(source.name, _place(source), row, error)
-            continue
-        origin = f"{_place(source)}:{row.line}"
-        yield replace(item, id=f"{source.name}/{item.id}", source=source.name, origin=origin)
+
+    def parse(value: Row, origin: str) -> list[EvalItem]:
+        item = parse_eval_item(value, source.format)
+        return [replace(item, id=f"{source.name}/{item.id}", source=source.name, origin=origin)]
+
+    return parsed(source.name, _entries(source, base_dir, None), parse)
+
+
+def _entries(source: HubSource, base_dir: Path, column: str | None, also: str | None = None) -> Iterator[PlacedRow]:
+    for row in _rows(source, base_dir, column, also):
+        yield row if isinstance(row, QuarantinedRecord) else (_place(source), row)
 
 
 def _place(source: HubSource) -> str:

@@ -1,10 +1,10 @@
 """Data sets of a LLaMA-Factory registry as sources: files or hub data sets, whose rows are read as the entry says."""
 
 import glob
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from heapq import nsmallest
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from llmops_assets.data.formats.conversations import parse_conversation
 from llmops_assets.data.formats.preferences import Comparison, parse_comparisons
@@ -29,6 +29,7 @@ from llmops_assets.data.sources.file_sources import (
 )
 from llmops_assets.data.sources.hub_source import hub_facts, pinned_hub, read_hub_rows
 from llmops_assets.data.sources.lakefs_files import is_lakefs, names_commit
+from llmops_assets.data.sources.parsing import PlacedRow, parsed
 from llmops_assets.data.sources.record_files import kind_of, open_binary, readable
 from llmops_assets.data.sources.registry.columns import Columns, check_purpose
 from llmops_assets.data.sources.registry.entries import (
@@ -60,9 +61,6 @@ _SECTIONS: dict[type[RegistrySource], str] = {
     RegistryThumbsSource: "thumbs_set",
     RegistryPreferencesSource: "preferences",
 }
-# A row with its place (`file`, or data set and split), or what had to be rejected.
-Row = tuple[str, JsonLine] | QuarantinedRecord
-Parsed = TypeVar("Parsed")
 
 
 def pinned_registry(source: RegistrySource, base_dir: Path) -> RegistrySource:
@@ -95,7 +93,7 @@ def read_registry_documents(source: RegistryTextSource, base_dir: Path) -> Itera
         identity = f"{source.name}/{origin}"
         return [Document(identity, parse_text(value), source.name, origin, identity, source.license)]
 
-    return _parsed(source, base_dir, parse)
+    return parsed(source.name, registry_records(source, base_dir), parse)
 
 
 def read_registry_conversations(
@@ -113,7 +111,7 @@ def read_registry_conversations(
             )
         ]
 
-    return _parsed(source, base_dir, parse)
+    return parsed(source.name, registry_records(source, base_dir), parse)
 
 
 def read_registry_comparisons(
@@ -124,27 +122,10 @@ def read_registry_comparisons(
     def parse(value: Mapping[str, Any], origin: str) -> list[tuple[str, Comparison]]:
         return [(origin, comparison) for comparison in parse_comparisons(value, "sharegpt")]
 
-    return _parsed(source, base_dir, parse)
+    return parsed(source.name, registry_records(source, base_dir), parse)
 
 
-def _parsed(
-    source: RegistrySource, base_dir: Path, parse: Callable[[Any, str], list[Parsed]]
-) -> Iterator[Parsed | QuarantinedRecord]:
-    """Yield what `parse` makes of each row and its origin, `file:line`, and what had to be rejected."""
-    for row in registry_records(source, base_dir):
-        if isinstance(row, QuarantinedRecord):
-            yield row
-            continue
-        name, record = row
-        try:
-            found = parse(record.value, f"{name}:{record.line}")
-        except RecordError as error:
-            yield unreadable(source.name, name, record, error)
-            continue
-        yield from found
-
-
-def registry_records(source: RegistrySource, base_dir: Path) -> Iterator[Row]:
+def registry_records(source: RegistrySource, base_dir: Path) -> Iterator[PlacedRow]:
     """Yield the rows of a set as records of its section: `text`, `messages`, or `conversations` with two answers.
 
     Of an entry with `num_samples` so many are drawn by hash, never more than there are. Raises MissingSourceError
@@ -171,11 +152,9 @@ def _told(row: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key, value in found.items() if isinstance(value, str) and value.strip()}
 
 
-def _rows(place: FilesSource | HubSource, base_dir: Path, count: int | None) -> Iterator[Row]:
+def _rows(place: FilesSource | HubSource, base_dir: Path, count: int | None) -> Iterator[PlacedRow]:
     if isinstance(place, HubSource):
-        origin = f"{place.dataset}/{place.split}"
-        for row in read_hub_rows(place, base_dir):
-            yield row if isinstance(row, QuarantinedRecord) else (origin, row)
+        yield from read_hub_rows(place, base_dir)
     elif count is None:
         yield from _file_rows(place, base_dir)
     else:
@@ -190,7 +169,7 @@ def _rows(place: FilesSource | HubSource, base_dir: Path, count: int | None) -> 
                 yield row
 
 
-def _file_rows(place: FilesSource, base_dir: Path) -> Iterator[Row]:
+def _file_rows(place: FilesSource, base_dir: Path) -> Iterator[PlacedRow]:
     for path, name in find_files(place, base_dir):
         if kind_of(path) == ".txt":
             yield from _lines(path, name, place)
@@ -199,7 +178,7 @@ def _file_rows(place: FilesSource, base_dir: Path) -> Iterator[Row]:
                 yield row if isinstance(row, QuarantinedRecord) else (name, row)
 
 
-def _lines(path: Path, name: str, place: FilesSource) -> Iterator[Row]:
+def _lines(path: Path, name: str, place: FilesSource) -> Iterator[PlacedRow]:
     """Yield the lines of a text file that hold text, each a row with the column `text`."""
     with readable(path), open_binary(path) as stream:
         for number, line in raw_lines(stream):
